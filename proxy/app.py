@@ -1,0 +1,286 @@
+"""The gate, wired: objects built, listeners opened, configurations swapped, drained, closed.
+
+Here: start, reload, drain, exit. Not here: decisions, the path of a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from proxy import __version__
+from proxy.call import Target
+from proxy.config.changes import needs_restart
+from proxy.config.endpoints import parse_address
+from proxy.config.load import LoadedConfig, load_config, read_text_file
+from proxy.config.problems import ConfigError
+from proxy.data.price_data import read_prices
+from proxy.observer_settings import encode_settings, observer_settings
+from proxy.pipeline.handle_call import handle_call
+from proxy.pipeline.request import ClientRequest
+from proxy.pipeline.runtime import Gate, Runtime
+from proxy.policy.price_match import ShippedPrices
+from proxy.policy.pricing import PriceBook
+from proxy.ports import ClientReply, ClientTunnel
+from proxy.receivers.admin import AdminServer
+from proxy.receivers.http import GateServer
+from proxy.record_link.observer_process import ObserverProcess
+from proxy.upstream.http import HttpUpstream
+from proxy.upstream.tunnel import TcpTunnelDialer
+from proxy.wire.dialects.table import dialect
+
+BACKLOG = 1024
+POLL_S = 2.0
+DRAIN_STEP_S = 0.05
+GC_THRESHOLDS = (10_000, 20, 50)  # a call leaves next to no cycles: Python's default of 700 costs 7 % of its CPU
+
+log = logging.getLogger("postern")
+
+
+class SystemClock:
+    """The machine's clocks. Port: Clock."""
+
+    time_ns = staticmethod(time.time_ns)
+    monotonic_ns = staticmethod(time.monotonic_ns)
+
+
+def load(path: str, environment: Mapping[str, str]) -> LoadedConfig:
+    """The configuration in a file. Raises ConfigError."""
+    return load_config(path, environment, read_text_file, lambda provider: dialect(provider).default_base_url)
+
+
+class App:
+    """One running Postern."""
+
+    def __init__(self, path: str, loaded: LoadedConfig, environment: Mapping[str, str]) -> None:
+        self._path = path
+        self._environment = environment
+        self._loaded = loaded
+        self._loaded_at_s = SystemClock.time_ns() / 1e9
+        self._reload_error = ""
+        self._fingerprint = _fingerprint(path, loaded)
+        self._draining = False
+        self._stop = asyncio.Event()
+        self._simulated_url = ""
+        self._close_simulated: Callable[[], object] | None = None
+        self.addresses: list[str] = []
+        self.admin_addresses: list[str] = []
+
+    @property
+    def simulates(self) -> bool:
+        """Whether models of the simulated provider can be asked for."""
+        return bool(self._simulated_url)
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self, started: Callable[[App], None]) -> None:
+        """Open, serve until a signal, drain, close. Raises OSError if a listener can't be bound or state_dir not be used."""
+        config = self._loaded.config
+        self._observer = ObserverProcess(self._settings())
+        await self._start_simulated()
+        clock = SystemClock()
+        bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311  # ids, not secrets: no system call for each
+        self._upstream = HttpUpstream()
+        self._gate = Gate(self._runtime(), self._upstream, TcpTunnelDialer(), self._observer.link, clock, bits)
+        self._server = GateServer(self._handle, clock)
+        admin = AdminServer(config.admin.token, self.status, self._not_ready)
+        loop = asyncio.get_running_loop()
+        listener = await _listen(self._server, config.listen, "listen")
+        admin_listener = await _listen(admin.server, config.admin.listen, "admin.listen")
+        self.addresses, self.admin_addresses = _names(listener), _names(admin_listener)
+        self._observer.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_stop_signal)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        poll = loop.create_task(self._poll())
+        gc.collect()
+        gc.set_threshold(*GC_THRESHOLDS)
+        gc.freeze()  # what start-up made stays: no collection walks it again
+        started(self)
+        await self._stop.wait()
+        poll.cancel()
+        await self._drain(listener)
+        await self._close(admin, admin_listener)
+
+    def _on_stop_signal(self) -> None:
+        if self._stop.is_set():
+            self._draining = False  # a second signal: no more waiting
+        self._stop.set()
+
+    async def _drain(self, listener: asyncio.Server) -> None:
+        """Take no new connections, let what is running finish, at most drain_s."""
+        self._draining = True
+        listener.close()
+        self._server.pre_shutdown()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._loaded.config.drain_s
+        if self._gate.in_flight:
+            log.info("draining: %d calls are running; a second signal cuts them", self._gate.in_flight)
+        while self._gate.in_flight and self._draining and loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_STEP_S)
+        if self._gate.in_flight:
+            log.warning("%d calls are cut", self._gate.in_flight)
+        self._gate.stopping = True
+
+    async def _close(self, admin: AdminServer, admin_listener: asyncio.Server) -> None:
+        await self._server.shutdown(0.1)
+        await self._observer.stop()
+        admin_listener.close()
+        await admin.server.shutdown(0.1)
+        await self._upstream.close()
+        if self._close_simulated is not None:
+            closing = self._close_simulated()
+            if asyncio.iscoroutine(closing):
+                await closing
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    async def _handle(self, request: ClientRequest, reply: ClientReply, tunnel: ClientTunnel) -> None:
+        await handle_call(self._gate, request, reply, tunnel)
+
+    # -- configuration ------------------------------------------------------------------------------------------------
+
+    def _runtime(self) -> Runtime:
+        config = self._loaded.config
+        trusted = set(config.telemetry.trust_upstream_context)
+        targets = {name: self._resolved(target, name in trusted) for name, target in self._loaded.targets.items()}
+        return Runtime(config, targets, PriceBook(ShippedPrices(read_prices()), config.prices.overrides))
+
+    def _resolved(self, target: Target, trusted: bool) -> Target:
+        base_url = target.base_url or self._simulated_url
+        return msgspec.structs.replace(target, base_url=base_url, trusted_context=trusted)
+
+    def _settings(self) -> bytes:
+        return encode_settings(observer_settings(self._loaded.config, __version__))
+
+    async def _start_simulated(self) -> None:
+        if self._simulated_url or all(target.base_url for target in self._loaded.targets.values()):
+            return
+        from proxy.simulated.server import start_simulated  # only where it was asked for
+
+        server = await start_simulated()
+        self._simulated_url, self._close_simulated = server.base_url, server.close
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            if _fingerprint(self._path, self._loaded) != self._fingerprint:
+                self.reload()
+
+    def reload(self) -> None:
+        """Load the file again; swap it in whole, or keep the one in force and say why."""
+        self._fingerprint = _fingerprint(self._path, self._loaded)
+        try:
+            loaded = load(self._path, self._environment)
+        except ConfigError as error:
+            self._reload_error = str(error)
+            log.error("the changed configuration is refused, the last good one goes on:\n%s", error)
+            return
+        self._reload_error = ""
+        if loaded.digest == self._loaded.digest:
+            return
+        asyncio.get_running_loop().create_task(self._swap(loaded)).add_done_callback(_raise_failure)
+
+    async def _swap(self, loaded: LoadedConfig) -> None:
+        for key in needs_restart(self._loaded.config, loaded.config):
+            log.warning("%s changed: it takes effect at the next start", key)
+        old_settings = self._settings()
+        self._loaded = loaded
+        self._loaded_at_s = SystemClock.time_ns() / 1e9
+        self._fingerprint = _fingerprint(self._path, loaded)
+        await self._start_simulated()
+        self._gate.runtime = self._runtime()
+        if self._settings() != old_settings:
+            self._observer.renew(self._settings())
+        log.info("configuration %s is in force", loaded.digest[:12])
+
+    # -- reports ------------------------------------------------------------------------------------------------------
+
+    def _not_ready(self) -> str:
+        return "draining" if self._stop.is_set() else ""
+
+    def status(self) -> dict[str, object]:
+        """The report of /status: no secrets, no bodies."""
+        gate, link = self._gate, self._observer.link
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "draining": self._stop.is_set(),
+            "listen": self.addresses,
+            "config": {
+                "file": self._path,
+                "digest": self._loaded.digest,
+                "loaded_at": self._loaded_at_s,
+                "last_reload_error": self._reload_error or None,
+            },
+            "calls": {"in_flight": gate.in_flight, "settled": gate.calls, "bad_requests": self._server.bad_requests},
+            "targets": {
+                name: {"provider": one.target.provider, "base_url": one.target.base_url} for name, one in gate.runtime.endpoints.items()
+            },
+            "observer": {
+                "pid": self._observer.pid,
+                "restarts": self._observer.restarts,
+                "recorded": link.recorded,
+                "acknowledged": link.acknowledged,
+                "queued": link.queued,
+                "dropped": link.dropped,
+                "counters": link.observer_counters,
+            },
+        }
+
+
+def _raise_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the changed configuration could not be put in force", exc_info=task.exception())
+
+
+async def _listen(server: Callable[[], asyncio.Protocol], address: str, key: str) -> asyncio.Server:
+    where = parse_address(address)
+    try:
+        return await asyncio.get_running_loop().create_server(server, where.host, where.port, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, f"{key}: can't listen on {address}: {os.strerror(error.errno) if error.errno else error}") from error
+
+
+def _names(listener: asyncio.Server) -> list[str]:
+    names = []
+    for end in listener.sockets:
+        host, port = end.getsockname()[:2]
+        names.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return names
+
+
+def _fingerprint(path: str, loaded: LoadedConfig) -> list[tuple[str, int, int]]:
+    marks = []
+    for name in [path, *loaded.files]:
+        with contextlib.suppress(OSError):
+            stat = Path(name).stat()
+            marks.append((name, stat.st_mtime_ns, stat.st_size))
+    return marks
+
+
+def serve(path: str, loaded: LoadedConfig, environment: Mapping[str, str], started: Callable[[App], None]) -> None:
+    """Run one Postern until it is told to stop. Raises OSError if it can't start."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    Path(loaded.config.state_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(App(path, loaded, environment).run(started))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # no wheel for this platform: the standard loop serves as well, a little slower
+        return None
+    return uvloop.new_event_loop

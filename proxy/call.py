@@ -1,0 +1,97 @@
+"""The nouns of a call: frozen values that every layer shares.
+
+Here: what a call, a target, an attempt's outcome, usage and cost *are*. Not here: I/O, wire formats, decisions.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+HeaderList = list[tuple[bytes, bytes]]
+"""Header fields in wire order, names as they were written, duplicates kept."""
+
+
+class Outcome(StrEnum):
+    """How an attempt, and in the end the call, went. Retry, breaker and metrics all use this one class."""
+
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"  # the client's fault: 4xx other than 408 and 429
+    THROTTLED = "throttled"  # 429, 529
+    FAILED = "failed"  # the upstream's fault, or ours, before a byte of the reply was sent on
+    INTERRUPTED = "interrupted"  # it broke after the first byte of the reply
+    ABANDONED = "abandoned"  # the client left
+
+
+class UsageSource(StrEnum):
+    """Who counted the tokens."""
+
+    PROVIDER = "provider"
+    TOKENIZER = "tokenizer"
+    BOUND = "bound"
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Token counts of one attempt, in OpenAI's sense: totals include every subset below them. None = unknown."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None  # subset of input_tokens
+    cache_write_tokens: int | None = None  # subset of input_tokens
+    cache_write_1h_tokens: int | None = None  # subset of cache_write_tokens (Anthropic's one-hour cache)
+    reasoning_tokens: int | None = None  # subset of output_tokens
+    input_audio_tokens: int | None = None  # subset of input_tokens
+    output_audio_tokens: int | None = None  # subset of output_tokens
+    cache_read_audio_tokens: int | None = None  # subset of cache_read_tokens and input_audio_tokens
+    input_image_tokens: int | None = None  # subset of input_tokens
+    output_image_tokens: int | None = None  # subset of output_tokens
+    audio_seconds: float | None = None  # transcriptions billed by duration
+    provider_cost_nusd: int | None = None  # a cost that the provider itself put into the reply (OpenRouter)
+    source: UsageSource = UsageSource.PROVIDER
+
+
+class Cost(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What one attempt cost, in integer nano-USD. The parts add up to the total, except where only a total is known."""
+
+    total_nusd: int
+    input_nusd: int = 0  # uncached input, and per-request fees
+    output_nusd: int = 0
+    cache_read_nusd: int = 0
+    cache_write_nusd: int = 0
+    source: str = "prices"  # prices | override | provider
+
+
+class Timeouts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long one attempt may take, by phase."""
+
+    connect_s: float = 5.0
+    first_byte_s: float = 600.0
+    idle_s: float = 300.0
+    total_s: float | None = None
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A price declared in YAML, which wins over the shipped data."""
+
+    per_million: dict[str, float] | None = None  # USD per 1e6 tokens: input, output, cache_read, cache_write, …
+    per_gpu_hour: float | None = None  # USD per hour of the call's duration
+    per_request: float | None = None  # USD
+    free: bool = False
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A provider endpoint with its credential: the thing an attempt goes to."""
+
+    name: str
+    provider: str
+    base_url: str
+    credential: str | None = None  # the secret that replaces the client's; None with passthrough False: none is sent
+    passthrough: bool = False  # the client's own credential goes on
+    tier: str | None = None
+    timeouts: Timeouts = Timeouts()
+    price: Price | None = None
+    trusted_context: bool = False  # gets our traceparent and the client's baggage
+
+    def __repr__(self) -> str:
+        return f"Target({self.name!r}, {self.provider!r}, {self.base_url!r})"  # never the credential

@@ -1,0 +1,144 @@
+"""The command `postern`: serve, check, calls, demo.
+
+Here: arguments, what a terminal is shown, exit codes. Not here: what the commands do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from proxy import __version__
+
+if TYPE_CHECKING:
+    from proxy.app import App
+    from proxy.config.load import LoadedConfig
+
+DEFAULT_CONFIG = "config/postern.yaml"
+OK, FAILED, MISUSED = 0, 1, 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the result is the process's exit code: 0 done, 1 failed or refused, 2 misused."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return MISUSED
+    try:
+        return int(COMMANDS[options.command](options))
+    except KeyboardInterrupt:
+        return OK
+    except BrokenPipeError:  # e.g. `postern calls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="postern", description="The small gate beside one app: meters, routes and accounts for its LLM calls."
+    )
+    parser.add_argument("--version", action="version", version=f"postern {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    config_help = f"the configuration file (default: $POSTERN_CONFIG, else {DEFAULT_CONFIG})"
+    default = os.environ.get("POSTERN_CONFIG") or DEFAULT_CONFIG
+    serve = commands.add_parser("serve", help="run the gate until SIGTERM or Ctrl-C")
+    check = commands.add_parser("check", help="check a configuration; exit code 1 if it has problems")
+    check.add_argument("file", nargs="?", help="the file to check; instead of --config")
+    calls = commands.add_parser("calls", help="show the last calls of the ledger")
+    calls.add_argument("--follow", action="store_true", help="go on showing calls as they end")
+    calls.add_argument("--json", action="store_true", help="one JSON object a line, every column")
+    calls.add_argument("--limit", type=_positive, default=20, metavar="N", help="how many past calls (default 20)")
+    demo = commands.add_parser("demo", help="run a sidecar with a simulated provider, send sample traffic, say what to look at")
+    demo.add_argument("--once", action="store_true", help="end after the sample traffic")
+    for command in (serve, check, calls):
+        command.add_argument("--config", default=default, metavar="FILE", help=config_help)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _load(path: str) -> LoadedConfig | None:
+    """The configuration, or None after its problems were written to standard error."""
+    from proxy.app import load
+    from proxy.config.problems import ConfigError
+
+    try:
+        return load(path, os.environ)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return None
+
+
+def _serve(options: argparse.Namespace) -> int:
+    loaded = _load(options.config)
+    if loaded is None:
+        return FAILED
+    from proxy.app import serve
+
+    try:
+        serve(options.config, loaded, os.environ, _say_hello)
+    except OSError as error:
+        sys.stderr.write(f"postern can't start: {error.strerror or error}\n")
+        return FAILED
+    return OK
+
+
+def _say_hello(app: App) -> None:
+    base = f"http://{app.addresses[0]}"
+    sys.stdout.write(
+        f"Postern {__version__} listens on {base} and stands ready (health and status: http://{app.admin_addresses[0]}/status).\n"
+        f"  Your app:   export OPENAI_BASE_URL={base}/v1\n"
+    )
+    if app.simulates:
+        sys.stdout.write(
+            f"  Try it:     curl -s {base}/v1/chat/completions -H 'content-type: application/json' "
+            '-d \'{"model": "sim/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}\'\n'
+        )
+    sys.stdout.write("  Calls:      postern calls --follow\n")
+    sys.stdout.flush()
+
+
+def _check(options: argparse.Namespace) -> int:
+    path = options.file or options.config
+    loaded = _load(path)
+    if loaded is None:
+        return FAILED
+    config = loaded.config
+    sys.stdout.write(f"{path} is good: {len(config.targets)} targets, {len(config.routes)} routes, listens on {config.listen}.\n")
+    return OK
+
+
+def _calls(options: argparse.Namespace) -> int:
+    loaded = _load(options.config)
+    if loaded is None:
+        return FAILED
+    import time
+
+    from proxy.observer.ledger.show import run_calls
+
+    def wait() -> bool:
+        time.sleep(0.3)
+        return True
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    return run_calls(loaded.config.state_dir, options.follow, options.json, options.limit, write, wait)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from proxy.demo import run_demo
+
+    return run_demo(options.once)
+
+
+COMMANDS = {"serve": _serve, "check": _check, "calls": _calls, "demo": _demo}

@@ -1,0 +1,1 @@
+"""Configuration: YAML and environment in, one frozen Config out."""

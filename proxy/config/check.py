@@ -1,0 +1,200 @@
+"""Checks that need more than one key: names that must exist, routes that can't match, addresses, URLs, prices, credentials.
+
+Here: what a Config whose types are right may still have wrong. Not here: types and ranges (convert.py, values.py).
+A check keeps quiet about what the conversion has already reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from proxy import __version__
+from proxy.call import Price
+from proxy.config.convert import Found
+from proxy.config.endpoints import Address, header_name_message, header_text_message, parse_address, url_message
+from proxy.config.nodes import join_key
+from proxy.config.problems import Place, Problems, did_you_mean, shown
+from proxy.config.schema import PASSTHROUGH, PER_MILLION, Config, RouteConfig, TargetChoice, TargetConfig
+from proxy.config.shadows import listed, shadows
+
+DefaultBaseUrl = Callable[[str], str | None]
+"""A provider's own base URL; None if it has none."""
+
+BUILT_IN = "simulated"
+"""The provider that answers without a base URL."""
+
+
+class Checker:
+    """Checks one configuration. `found` tells where its values stand."""
+
+    def __init__(self, config: Config, problems: Problems, found: Mapping[str, Found], default_base_url: DefaultBaseUrl) -> None:
+        self._config = config
+        self._problems = problems
+        self._found = found
+        self._default_base_url = default_base_url
+        self._reported = problems.paths()
+        self._route_names: dict[str, int] = {}  # and the first route of each
+        self._sound_routes: list[int] = []  # the conversion found nothing wrong with them
+
+    def check(self) -> None:
+        """Report everything that is wrong across sections."""
+        self._check_addresses()
+        self._check_telemetry()
+        for name, target in self._config.targets.items():
+            self._check_target(name, target)
+        for glob, price in self._config.prices.overrides.items():
+            self._check_price(join_key("prices.overrides", glob), price)
+        for alias, model in self._config.models.items():
+            self._check_choices(f"{join_key('models', alias)}.targets", model.targets)
+        for index, route in enumerate(self._config.routes):
+            self._check_route(index, route)
+        self._check_presence()
+
+    # ------------------------------------------------------------------------------------------------------ addresses
+
+    def _check_addresses(self) -> None:
+        listen = self._address("listen", self._config.listen)
+        admin = self._address("admin.listen", self._config.admin.listen)
+        token = self._config.admin.token
+        if listen and admin and listen == admin and listen.port:
+            self._report("admin.listen", "is the same address as `listen`")
+        if admin and not admin.is_loopback and not token and not self._touched("admin.token"):
+            self._report("admin.listen", "can be reached from other machines, so `admin.token` must be set (or listen on 127.0.0.1)")
+        if token:
+            self._report("admin.token", header_text_message(token))
+
+    def _address(self, path: str, text: str) -> Address | None:
+        try:
+            return parse_address(text)
+        except ValueError as error:
+            self._report(path, str(error))
+            return None
+
+    def _check_telemetry(self) -> None:
+        telemetry = self._config.telemetry
+        if telemetry.otlp and telemetry.otlp.endpoint is not None:
+            self._report("telemetry.otlp.endpoint", url_message(telemetry.otlp.endpoint))
+        for name, value in (telemetry.otlp.headers if telemetry.otlp else {}).items():
+            path = join_key("telemetry.otlp.headers", name)
+            self._report(path, header_name_message(name) or header_text_message(value))
+        for index, name in enumerate(telemetry.trust_upstream_context):
+            self._check_target_name("telemetry.trust_upstream_context", name, f"telemetry.trust_upstream_context[{index}]")
+
+    # -------------------------------------------------------------------------------------------------------- targets
+
+    def _check_target(self, name: str, target: TargetConfig) -> None:
+        path = join_key("targets", name)
+        self._report(path, self._name_message(name))
+        if target.base_url is not None:
+            self._report(f"{path}.base_url", url_message(target.base_url))
+        elif not self._touched(f"{path}.provider") and target.provider != BUILT_IN and self._default_base_url(target.provider) is None:
+            self._report(f"{path}.base_url", f"is required: provider {target.provider} has no address of its own")
+        if target.credential is not None and target.credential != PASSTHROUGH:
+            message = header_text_message(target.credential)
+            self._report(f"{path}.credential", message and f"credential {message}")
+        if target.price is not None:
+            self._check_price(f"{path}.price", target.price)
+
+    def _check_price(self, path: str, price: Price) -> None:
+        for key in price.per_million or ():
+            if key not in PER_MILLION:
+                hint = did_you_mean(key, PER_MILLION) or f": there are {', '.join(PER_MILLION)}"
+                self._report(join_key(f"{path}.per_million", key), f"unknown key{hint}")
+        if self._touched(path):
+            return
+        amounts = price.per_million or price.per_gpu_hour is not None or price.per_request is not None
+        if price.free and amounts:
+            self._report(path, "is `free` and has a price: leave one of them out")
+        elif not price.free and not amounts:
+            self._report(path, "names no price: give per_million, per_gpu_hour, per_request, or free: true")
+
+    # --------------------------------------------------------------------------------------------------------- routes
+
+    def _check_route(self, index: int, route: RouteConfig) -> None:
+        path = f"routes[{index}]"
+        self._check_choices(f"{path}.to", route.to)
+        self._check_match(f"{path}.match", route)
+        first = self._route_names.setdefault(route.name, index)
+        if first != index:
+            self._report(f"{path}.name", f"is the name of routes[{first}] too: names must differ")
+        self._report(f"{path}.name", self._name_message(route.name))
+        if not self._touched(path):
+            self._check_alive(index, route)
+            self._sound_routes.append(index)
+
+    def _check_match(self, path: str, route: RouteConfig) -> None:
+        match = route.match
+        conditions = {f"{path}.{name}": value for name, value in (("model", match.model), ("path", match.path), ("method", match.method))}
+        conditions |= {join_key(f"{path}.header", name): value for name, value in match.header.items()}
+        for name in match.header:
+            self._report(join_key(f"{path}.header", name), header_name_message(name))
+        for at, value in conditions.items():
+            if value is not None and "" in (listed(value) or [""]) and not self._touched(at):
+                self._report(at, "is empty and matches nothing: leave the key out instead")
+        for pattern in listed(match.path or []):
+            if not pattern.startswith(("/", "*", "?", "[")):
+                self._report(f"{path}.path", "never matches: a path starts with '/'")
+
+    def _check_alive(self, index: int, route: RouteConfig) -> None:
+        for earlier in self._sound_routes:
+            other = self._config.routes[earlier]
+            if shadows(other.match, route.match):
+                name = self._shown(f"routes[{earlier}].name", other.name)
+                self._report(f"routes[{index}]", f"never matches: routes[{earlier}] ({name}) takes every call that it would take")
+                return
+
+    def _check_choices(self, path: str, choices: list[TargetChoice]) -> None:
+        if not choices:
+            self._report(path, "must name a target")
+        if len(choices) > 1:
+            reason = f"postern {__version__} has no failover yet: name one target ({len(choices)} given, only the first would be used)"
+            self._report(path, reason)
+        for index, choice in enumerate(choices):
+            if choice.target:
+                self._check_target_name(path, choice.target, f"{path}[{index}].target")
+
+    def _check_target_name(self, path: str, name: str, at: str) -> None:
+        targets = self._config.targets
+        if name in targets or "targets" in self._reported:
+            return
+        hidden = self._found[at].secret
+        hint = "" if hidden else did_you_mean(name, targets)
+        self._report(path, f"no target named {self._shown(at, name)}{hint}", at)
+
+    # -------------------------------------------------------------------------------------------------- whole sections
+
+    def _check_presence(self) -> None:
+        targets = self._config.targets
+        if not targets:
+            self._report("targets", "must name at least one target")
+        if len(targets) > 1 and not self._config.routes:
+            self._report("routes", f"is required with more than one target ({len(targets)} given): say which calls go where")
+
+    # ------------------------------------------------------------------------------------------------------- reporting
+
+    def _name_message(self, name: str) -> str | None:
+        message = header_text_message(name)
+        return f"the name {message}" if message else None
+
+    def _report(self, path: str, message: str | None, at: str | None = None) -> None:
+        """Add a problem, unless what stands there was left out by the conversion; `at` is where exactly, if not at `path`."""
+        at = path if at is None else at
+        if message and not any(_is_within(at, bad) for bad in self._reported):
+            self._problems.add(self._place(at), path, message)
+
+    def _touched(self, path: str) -> bool:
+        """Whether the conversion has reported this path, or one above or below it: what is there isn't whole."""
+        return any(_is_within(path, bad) or _is_within(bad, path) for bad in self._reported)
+
+    def _place(self, path: str) -> Place:
+        """Where a path stands in the file; a path that was left out stands where what should hold it does."""
+        while path and path not in self._found:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self._found[path].place
+
+    def _shown(self, at: str, value: str) -> str:
+        return shown(value, secret=self._found[at].secret)
+
+
+def _is_within(path: str, other: str) -> bool:
+    return other != "" and path.startswith(other) and (len(path) == len(other) or path[len(other)] in ".[")

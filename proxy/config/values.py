@@ -1,0 +1,79 @@
+"""What a single value may be: its type as the schema declares it, and its range as its key's name tells it.
+
+Here: messages about one value, None where it is right. Not here: lists and sections.
+"""
+
+from __future__ import annotations
+
+from typing import TypeGuard
+
+from msgspec import inspect
+
+from proxy.config.problems import did_you_mean, shown
+from proxy.config.scalars import Value
+from proxy.config.schema import NOT_EMPTY
+
+KINDS: dict[type, str] = {
+    inspect.StrType: "a string",
+    inspect.LiteralType: "a word",
+    inspect.FloatType: "a number",
+    inspect.BoolType: "true or false",
+    inspect.ListType: "a list",
+    inspect.DictType: "a mapping",
+    inspect.StructType: "a mapping",
+}
+
+LARGEST = 1e9
+"""Seconds, MiB and USD alike: what is beyond is a slip of the hand, and timers overflow."""
+
+POSITIVE_ENDINGS = ("_s", "_mib")
+"""Every other number is a price, which may be 0."""
+
+
+def kind_of(wanted: inspect.Type) -> str:
+    """A declared type in words, e.g. `a string or a list`."""
+    members = wanted.types if isinstance(wanted, inspect.UnionType) else (wanted,)
+    return " or ".join(KINDS[type(member)] for member in members if not isinstance(member, inspect.NoneType))
+
+
+def type_message(value: Value, wanted: inspect.Type, secret: bool) -> str | None:
+    """What is wrong with a value's type; a secret one is not shown."""
+    match wanted:
+        case inspect.LiteralType() if value in wanted.values:
+            return None
+        case inspect.LiteralType():
+            words = [str(word) for word in wanted.values]
+            hint = "" if secret else did_you_mean(str(value), words)
+            return f"expected one of {', '.join(words)}; found {shown(value, secret=secret)}{hint}"
+        case inspect.StrType() if isinstance(value, str):
+            return None
+        case inspect.BoolType() if isinstance(value, bool):
+            return None
+        case inspect.FloatType() if _is_number(value):
+            return None
+        case _:
+            hint = " (put it in quotes)" if isinstance(wanted, inspect.StrType) and value is not None else ""
+            return f"expected {kind_of(wanted)}, found {_described(value, secret)}{hint}"
+
+
+def range_message(value: Value, shape: str, secret: bool) -> str | None:
+    """What is wrong with a value of the right type; `shape` is its key as the schema's tables write it."""
+    if value == "" and shape in NOT_EMPTY:
+        return "must not be empty"
+    if not _is_number(value):
+        return None
+    positive = shape.endswith(POSITIVE_ENDINGS)
+    if (value > 0 if positive else value >= 0) and value <= LARGEST:
+        return None
+    return f"must be {'more than' if positive else 'at least'} 0 and at most {LARGEST:.0f}, found {shown(value, secret=secret)}"
+
+
+def _is_number(value: Value) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _described(value: Value, secret: bool) -> str:
+    if value is None:
+        return "nothing"
+    kind = "the word" if isinstance(value, bool) else "the string" if isinstance(value, str) else "the number"
+    return f"{kind} {shown(value, secret=secret)}"

@@ -1,0 +1,104 @@
+"""Errors Postern makes itself: whose fault, what to do, and whether anything was sent upstream.
+
+Here: the exception classes and the one ordered table that turns them into an HTTP answer's parts. Not here: bytes on the wire.
+"""
+
+from __future__ import annotations
+
+
+class ClientGone(Exception):
+    """The client's connection is gone: nobody is left to answer."""
+
+
+class PosternError(Exception):
+    """An error the client is told about, in the OpenAI envelope."""
+
+    status = 500
+    type = "postern_unavailable"
+    code = "internal_error"
+    retry = False  # what x-should-retry says
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class BadRequest(PosternError):
+    """The request can't be understood. Client's fault, nothing sent."""
+
+    status, type, code = 400, "invalid_request_error", "bad_request"
+
+
+class InvalidJson(BadRequest):
+    """The body should be JSON and isn't."""
+
+    code = "invalid_json"
+
+
+class InvalidField(BadRequest):
+    """A field that routing reads has the wrong type."""
+
+    code = "invalid_type"
+
+
+class BodyTooLarge(PosternError):
+    """The body is over max_body_mib. Client's fault; nothing sent, or the upload was broken off."""
+
+    status, type, code = 413, "invalid_request_error", "body_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        mib = limit_bytes / (1 << 20)
+        super().__init__(
+            f"The request body is over {mib:g} MiB. Send less, or raise max_body_mib in Postern's configuration.", param="max_body_mib"
+        )
+
+
+class NoRoute(PosternError):
+    """No rule says where this call goes. Nothing sent."""
+
+    status, type, code = 404, "postern_refused", "no_route"
+
+
+class UnknownPrice(PosternError):
+    """prices.on_unknown: refuse, and the model has no price. Nothing sent."""
+
+    status, type, code = 403, "postern_refused", "unknown_price"
+
+
+class UpstreamError(PosternError):
+    """The upstream could not be used. `sent` tells whether it may have seen the request."""
+
+    status, code = 502, "upstream_error"
+    sent = True
+    error_type = "upstream_error"  # error.type on spans and in the ledger
+
+
+class ConnectFailed(UpstreamError):
+    """No connection: refused, unreachable, unknown host, TLS. Nothing sent."""
+
+    code, sent, retry, error_type = "upstream_connect_failed", False, True, "connect"
+
+
+class UpstreamTimeout(UpstreamError):
+    """A phase of the attempt took too long."""
+
+    status, code, retry, error_type = 504, "upstream_timeout", True, "timeout"
+
+
+class UpstreamGarbage(UpstreamError):
+    """What came back isn't HTTP."""
+
+    code, error_type = "upstream_invalid_reply", "invalid_reply"
+
+
+class UpstreamClosed(UpstreamError):
+    """The connection broke before the reply was whole."""
+
+    code, retry, error_type = "upstream_closed", True, "closed"
+
+
+class Draining(PosternError):
+    """Postern is shutting down."""
+
+    status, code, retry = 503, "draining", True

@@ -1,0 +1,1 @@
+"""Recorded calls: the SQLite file, who writes it, who reads it."""

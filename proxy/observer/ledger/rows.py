@@ -1,0 +1,194 @@
+"""A record as a row of the ledger, and a row as `postern calls` shows it.
+
+Here: the columns, pure conversions. Not here: SQL (store.py, read.py), tables on a terminal (show.py).
+Money is integer nano-USD inside and an exact decimal number of USD outside; NULL and a key that isn't there mean unknown.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from proxy.observer.totals import call_totals
+from proxy.records import CallRecord
+
+SqlValue = str | int | float | None
+SqlRow = tuple[SqlValue, ...]
+
+COLUMNS: dict[str, str] = {
+    "call_id": "TEXT NOT NULL UNIQUE",
+    "time_ns": "INTEGER NOT NULL",
+    "trace_id": "TEXT NOT NULL",
+    "method": "TEXT NOT NULL",
+    "path": "TEXT NOT NULL",
+    "route": "TEXT",
+    "target": "TEXT",
+    "provider": "TEXT",
+    "requested_model": "TEXT",
+    "model": "TEXT",
+    "stream": "INTEGER NOT NULL",
+    "status": "INTEGER",
+    "outcome": "TEXT NOT NULL",
+    "error": "TEXT",
+    "attempts": "INTEGER NOT NULL",
+    "input_tokens": "INTEGER",
+    "output_tokens": "INTEGER",
+    "cache_read_tokens": "INTEGER",
+    "cache_write_tokens": "INTEGER",
+    "reasoning_tokens": "INTEGER",
+    "usage_source": "TEXT",
+    "cost_nusd": "INTEGER",
+    "saved_nusd": "INTEGER",
+    "cache": "TEXT",
+    "duration_ms": "REAL NOT NULL",
+    "first_chunk_ms": "REAL",
+    "overhead_ms": "REAL NOT NULL",
+    "tenant": "TEXT",
+    "user": "TEXT",
+    "app": "TEXT",
+    "key": "TEXT",
+    "task": "TEXT",
+    "workflow": "TEXT",
+    "step": "TEXT",
+    "tags": "TEXT",
+    "decision": "TEXT",
+}
+"""Names and SQL types, in the order of `postern calls --json`."""
+
+LABELS = ("tenant", "user", "app", "key", "task", "workflow", "step")
+MAX_INTEGER = 2**63 - 1  # what SQLite holds
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One call as the ledger holds it, with its place in the file."""
+
+    rowid: int
+    call_id: str
+    time_ns: int  # Unix time of its start
+    trace_id: str
+    method: str
+    path: str
+    route: str | None
+    target: str | None  # of the last attempt, as are provider and model
+    provider: str | None
+    requested_model: str | None
+    model: str | None
+    stream: int
+    status: int | None
+    outcome: str
+    error: str | None
+    attempts: int
+    input_tokens: int | None  # summed over attempts, as are the other tokens and the cost
+    output_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    usage_source: str | None
+    cost_nusd: int | None
+    saved_nusd: int | None
+    cache: str | None
+    duration_ms: float
+    first_chunk_ms: float | None
+    overhead_ms: float
+    tenant: str | None
+    user: str | None
+    app: str | None
+    key: str | None
+    task: str | None
+    workflow: str | None
+    step: str | None
+    tags: str | None  # a JSON object
+    decision: str | None
+
+
+def sql_row(record: CallRecord) -> SqlRow:
+    """The record's values in the order of COLUMNS."""
+    totals = call_totals(record)
+    target, provider, model = _last_target(record)
+    return (
+        record.call_id,
+        record.start_ns,
+        record.trace_id,
+        record.method,
+        record.path,
+        record.route,
+        target,
+        provider,
+        record.requested_model,
+        model,
+        int(record.stream),
+        record.status,
+        record.outcome.value,
+        record.error_type,
+        len(record.attempts),
+        _fitting(totals.input_tokens),
+        _fitting(totals.output_tokens),
+        _fitting(totals.cache_read_tokens),
+        _fitting(totals.cache_write_tokens),
+        _fitting(totals.reasoning_tokens),
+        totals.usage_source and totals.usage_source.value,
+        _fitting(totals.cost_nusd),
+        None,  # saved_nusd and cache: until there is a cache
+        None,
+        _milliseconds(record.end_ns - record.start_ns),
+        None if record.first_chunk_ns is None else _milliseconds(record.first_chunk_ns - record.start_ns),
+        _milliseconds(record.overhead_ns),
+        *(record.labels.get(label) for label in LABELS),
+        msgspec.json.encode(record.tags).decode() if record.tags else None,
+        None,  # decision: until there is one to tell
+    )
+
+
+def _last_target(record: CallRecord) -> tuple[str | None, str | None, str | None]:
+    if not record.attempts:
+        return None, None, None
+    last = record.attempts[-1]
+    return last.target, last.provider, last.model or None
+
+
+def _fitting(count: int | None) -> int | None:
+    """A provider may claim any number; what SQLite can't hold is as good as unknown."""
+    return count if count is not None and abs(count) <= MAX_INTEGER else None
+
+
+def _milliseconds(duration_ns: int) -> float:
+    return round(max(0, duration_ns) / 1e6, 3)
+
+
+def row_json(row: Row) -> bytes:
+    """The row as one JSON object on one line, without what is unknown; money as an exact decimal number of USD."""
+    shown: dict[str, object] = {}
+    for name in COLUMNS:
+        value = getattr(row, name)
+        if value is not None:
+            shown_name, shown_value = _shown(name, value)
+            shown[shown_name] = shown_value
+    return msgspec.json.encode(shown)
+
+
+def _shown(name: str, value: object) -> tuple[str, object]:
+    if name == "time_ns" and isinstance(value, int):
+        return "time", iso_time(value)
+    if name.endswith("_nusd") and isinstance(value, int):
+        return f"{name.removesuffix('_nusd')}_usd", msgspec.Raw(usd_text(value).encode())
+    if name == "stream":
+        return name, bool(value)
+    if name == "tags" and isinstance(value, str):
+        return name, msgspec.Raw(value.encode())
+    return name, value
+
+
+def iso_time(time_ns: int) -> str:
+    """A Unix time as ISO 8601 in UTC, to the millisecond."""
+    moment = _EPOCH + timedelta(milliseconds=time_ns // 1_000_000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def usd_text(nusd: int) -> str:
+    """Nano-USD as an exact decimal of USD, without needless zeros: 1234567 is 0.001234567."""
+    whole, fraction = divmod(abs(nusd), 1_000_000_000)
+    sign = "-" if nusd < 0 else ""
+    return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".")

@@ -1,0 +1,95 @@
+"""The ledger's file: SQLite in WAL mode, opened, created, written in transactions, moved aside when it can't be read.
+
+Here: SQL that writes. Not here: threads and retries (writer.py), reading (read.py). One thread owns a LedgerFile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from proxy.observer.ledger.rows import COLUMNS, SqlRow
+
+LEDGER_NAME = "ledger.db"
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 1.0
+
+_UNREADABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})  # ERROR: its tables aren't ours
+_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+_DECLARATIONS = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
+_CREATE = f"CREATE TABLE calls (id INTEGER PRIMARY KEY, {_DECLARATIONS})"
+_INSERT = f"INSERT OR IGNORE INTO calls ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - names from our own table
+
+
+class LedgerUnreadable(Exception):
+    """The file isn't a ledger this version can write: it has to be moved aside."""
+
+
+class LedgerFile:
+    """An open ledger. Its methods raise LedgerUnreadable, or sqlite3.OperationalError and OSError for what may pass (full, locked)."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        try:
+            self._prepare()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _prepare(self) -> None:
+        try:
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            if version not in (0, SCHEMA_VERSION):
+                raise LedgerUnreadable(f"its schema is version {version}, this is {SCHEMA_VERSION}")
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            if version == 0:
+                self._create()
+        except sqlite3.DatabaseError as error:
+            raise _translated(error) from error
+
+    def _create(self) -> None:
+        with self._transaction():
+            self._database.execute(_CREATE)
+            self._database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+    def insert(self, rows: Sequence[SqlRow]) -> int:
+        """Write rows in one transaction; calls already there are left as they are. Returns how many were new."""
+        try:
+            with self._transaction():
+                return self._database.executemany(_INSERT, rows).rowcount
+        except sqlite3.DatabaseError as error:
+            raise _translated(error) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:  # on a full disk SQLite may have rolled back by itself
+                self._database.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log is folded in."""
+        self._database.close()
+
+
+def _translated(error: sqlite3.DatabaseError) -> Exception:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return LedgerUnreadable(str(error)) if code in _UNREADABLE else error
+
+
+def move_aside(path: Path, time_ns: int) -> Path:
+    """Rename the ledger and its log files to `ledger.db.corrupt-<Unix milliseconds>…`; returns the new name. Raises OSError."""
+    aside = path.with_name(f"{path.name}.corrupt-{time_ns // 1_000_000}")
+    path.rename(aside)
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    return aside

@@ -1,0 +1,1 @@
+"""Records as OpenTelemetry spans and metrics, and their export. The only folder that imports the OpenTelemetry SDK."""

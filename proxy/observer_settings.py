@@ -1,0 +1,67 @@
+"""What the gate tells the observer when it starts it: one frame, the first on their socketpair.
+
+Here: the settings struct, how it is made from the configuration, its framing. Not here: credentials of targets, sockets.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from proxy.call import Price
+from proxy.config.schema import Config, OtlpConfig, TargetConfig
+from proxy.records import FRAME_HEADER_BYTES
+
+
+class PricedTarget(msgspec.Struct, frozen=True):
+    """What pricing needs to know of a target, and no more."""
+
+    provider: str
+    price: Price | None = None
+
+
+class ObserverSettings(msgspec.Struct, frozen=True):
+    """How the observer works: where it keeps the ledger, where it exports to, what a token costs."""
+
+    state_dir: str
+    service_version: str
+    otlp_endpoint: str | None = None
+    otlp_protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
+    otlp_headers: dict[str, str] = {}
+    cost_attribute: str = "gen_ai.usage.cost"
+    targets: dict[str, PricedTarget] = {}
+    overrides: dict[str, Price] = {}
+
+    def __repr__(self) -> str:
+        return f"ObserverSettings({self.state_dir!r}, {self.otlp_endpoint!r})"  # never the headers
+
+
+def observer_settings(config: Config, service_version: str) -> ObserverSettings:
+    """The part of a configuration that the observer works by."""
+    otlp = config.telemetry.otlp or OtlpConfig()
+    return ObserverSettings(
+        state_dir=config.state_dir,
+        service_version=service_version,
+        otlp_endpoint=otlp.endpoint,
+        otlp_protocol=otlp.protocol,
+        otlp_headers=otlp.headers,
+        cost_attribute=config.telemetry.cost_attribute,
+        targets={name: _priced(target) for name, target in config.targets.items()},
+        overrides=config.prices.overrides,
+    )
+
+
+def _priced(target: TargetConfig) -> PricedTarget:
+    return PricedTarget(target.provider, target.price)
+
+
+def encode_settings(settings: ObserverSettings) -> bytes:
+    """The settings as one frame: 4 bytes of big-endian length, then msgpack."""
+    payload = msgspec.msgpack.encode(settings)
+    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+
+
+def decode_settings(payload: bytes) -> ObserverSettings:
+    """The settings in a frame's payload. Raises msgspec.DecodeError."""
+    return msgspec.msgpack.decode(payload, type=ObserverSettings)

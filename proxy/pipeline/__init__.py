@@ -1,0 +1,1 @@
+"""The path of a call: accept, route, attempt, relay, settle. No foreign library's types."""

@@ -1,0 +1,126 @@
+"""Attempts: what is sent to a target, and what is done when it answers or doesn't.
+
+Here: one attempt, and the second one that leaves out what the target refused. Not here: how the reply flows (relay.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from proxy.call import Outcome
+from proxy.errors import ClientGone, PosternError, UpstreamError, UpstreamTimeout
+from proxy.pipeline.headers import upstream_headers
+from proxy.pipeline.relay import Relay
+from proxy.pipeline.runtime import Endpoint, Gate, Runtime
+from proxy.pipeline.state import AttemptState, CallState
+from proxy.ports import ClientReply, UpstreamReply
+from proxy.wire.include_usage import asks_for_usage, inject
+from proxy.wire.splice import set_field
+from proxy.wire.urls import join, without_query_key
+
+MAX_REFUSAL_BYTES = 64 << 10
+
+
+async def run_attempts(gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply) -> None:
+    """Try the decision's target; once more without `include_usage` where the target refuses that."""
+    assert call.decision is not None
+    endpoint = runtime.endpoints[call.decision.target]
+    memory_key = f"{endpoint.target.name}/{call.decision.model or call.model}"
+    body = _renamed(call)
+    injected = None
+    if body is not None and call.fields is not None and asks_for_usage(call.api.kind, call.fields, endpoint.target.provider):
+        injected = None if memory_key in gate.refuses_include_usage else inject(body, call.fields)
+    refusal = await _attempt(gate, runtime, call, reply, endpoint, body if injected is None else injected, injected is not None)
+    if refusal:
+        gate.refuses_include_usage.add(memory_key)
+        await _attempt(gate, runtime, call, reply, endpoint, body, False)
+
+
+def _renamed(call: CallState) -> bytes | None:
+    """The request's body, with the target's model name where the route gives one."""
+    assert call.decision is not None
+    if call.body is None or call.fields is None or call.decision.model in (None, call.fields.model):
+        return call.body
+    return set_field(call.body, "model", b'"%b"' % call.decision.model.encode()) if call.decision.model else call.body
+
+
+async def _attempt(
+    gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply, endpoint: Endpoint, body: bytes | None, injected: bool
+) -> bool:
+    """One attempt, to its end. True if it was refused for the `include_usage` we put in, and nothing has reached the client."""
+    attempt = begin_attempt(gate, call, endpoint)
+    attempt.body = body
+    try:
+        upstream_reply = await _open(gate, runtime, call, attempt, injected)
+        relay = Relay(gate, runtime, call, attempt, upstream_reply, reply, injected)
+        try:
+            return await relay.run()
+        finally:
+            relay.close()
+    except UpstreamError as error:
+        attempt.fail(Outcome.FAILED, error.error_type, error.message)
+        raise
+    except PosternError as error:  # the client's upload broke while it was passed on
+        attempt.fail(Outcome.REJECTED, error.code, error.message)
+        raise
+    except (asyncio.CancelledError, ClientGone):
+        attempt.outcome = Outcome.INTERRUPTED if gate.stopping else Outcome.ABANDONED
+        raise
+    finally:
+        attempt.end_ns = gate.clock.monotonic_ns()
+
+
+def begin_attempt(gate: Gate, call: CallState, endpoint: Endpoint) -> AttemptState:
+    """A new attempt of the call, with its own span id."""
+    assert call.decision is not None
+    model = call.decision.model or call.model or ""
+    number = len(call.attempts) + 1
+    attempt = AttemptState(number, f"{gate.random_bits(64) or 1:016x}", endpoint, model, gate.clock.monotonic_ns())
+    call.attempts.append(attempt)
+    return attempt
+
+
+async def _open(gate: Gate, runtime: Runtime, call: CallState, attempt: AttemptState, injected: bool) -> UpstreamReply:
+    """Send the request, wait for the reply's head. Raises UpstreamError, and what broke the client's own upload."""
+    endpoint = attempt.endpoint
+    target = endpoint.target
+    url = join(endpoint.base, call.target_path)
+    if not target.passthrough:
+        url = without_query_key(url)
+    headers = upstream_headers(call, attempt, injected)
+    body: bytes | AsyncIterator[bytes] | None = attempt.body
+    declared = call.request.body.declared_bytes
+    if body is None and declared != 0:
+        body = _passed_on(call, runtime.max_body_bytes)
+        if declared is not None:
+            headers.append((b"content-length", b"%d" % declared))
+    attempt.sent = True
+    try:
+        # A passed-on upload takes as long as the client takes.
+        async with asyncio.timeout(target.timeouts.first_byte_s if attempt.body is not None or declared == 0 else None):
+            upstream_reply = await gate.upstream.open(target, call.request.method, url, headers, body)
+    except TimeoutError as error:
+        raise UpstreamTimeout(
+            f"Target '{target.name}' sent no reply within {target.timeouts.first_byte_s:g} s (timeouts.first_byte_s).", param=target.name
+        ) from error
+    except UpstreamError as error:
+        attempt.sent = error.sent
+        if call.body_error is not None:
+            raise call.body_error from error
+        raise
+    finally:
+        call.waited_ns += gate.clock.monotonic_ns() - attempt.start_ns
+    attempt.status = upstream_reply.status
+    return upstream_reply
+
+
+async def _passed_on(call: CallState, limit: int) -> AsyncIterator[bytes]:
+    """The client's upload in pieces, none of it kept."""
+    try:
+        async for piece in call.request.body.stream(limit):
+            call.request_bytes += len(piece)
+            yield piece
+    except PosternError as error:
+        call.body_error = error
+        raise

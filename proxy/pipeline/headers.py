@@ -1,0 +1,60 @@
+"""Header fields at the two edges of a call.
+
+Here: what goes upstream, what comes back, and the `x-postern-*` fields. Not here: RFC 9110's rules (wire/headers.py).
+"""
+
+from __future__ import annotations
+
+from proxy.call import Cost, HeaderList
+from proxy.pipeline.runtime import Endpoint
+from proxy.pipeline.state import AttemptState, CallState
+from proxy.wire.headers import forward_request_headers
+
+NUSD_PER_USD = 1_000_000_000
+
+
+def upstream_headers(call: CallState, attempt: AttemptState, injected: bool) -> HeaderList:
+    """The client's end-to-end fields, with the target's credential and, where it is trusted, our trace context."""
+    endpoint: Endpoint = attempt.endpoint
+    headers = forward_request_headers(call.request.headers, endpoint.drop_headers)
+    headers += endpoint.add_headers
+    if endpoint.target.trusted_context:
+        flags = b"01" if call.sampled else b"00"
+        headers.append((b"traceparent", b"00-%b-%b-%b" % (call.trace_id.encode(), attempt.span_id.encode(), flags)))
+        if call.trace_state:
+            headers.append((b"tracestate", call.trace_state.encode("latin-1")))
+    if injected:  # the reply has to be edited: ask for it uncompressed
+        headers = [field for field in headers if field[0].lower() != b"accept-encoding"]
+        headers.append((b"accept-encoding", b"identity"))
+    return headers
+
+
+def own_headers(call: CallState, attempt: AttemptState | None, cost: Cost | None = None, overhead_ns: int = 0) -> HeaderList:
+    """The `x-postern-*` fields of a reply (docs/configuration.md). Cost is absent where it isn't known yet, or at all."""
+    headers: HeaderList = [
+        (b"x-postern-call-id", call.call_id.encode()),
+        (b"x-postern-trace-id", call.trace_id.encode()),
+        (b"x-postern-attempts", b"%d" % len(call.attempts)),
+    ]
+    if call.decision is not None:
+        headers.append((b"x-postern-route", call.decision.route.encode()))
+    if attempt is not None:
+        headers.append((b"x-postern-target", attempt.endpoint.target.name.encode()))
+        headers.append((b"x-postern-overhead-ms", b"%.3f" % (overhead_ns / 1e6)))
+        if attempt.model:
+            headers.append((b"x-postern-model", _field_value(attempt.model)))
+    if cost is not None:
+        headers.append((b"x-postern-cost-usd", usd_text(cost.total_nusd).encode()))
+    return headers
+
+
+def _field_value(text: str) -> bytes:
+    """A client's word as a header value: no byte that could end the field."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text[:256]).encode()
+
+
+def usd_text(nusd: int) -> str:
+    """Nano-USD as a plain decimal number of USD, exact: 1500 -> 0.0000015."""
+    sign, nusd = ("-", -nusd) if nusd < 0 else ("", nusd)
+    whole, fraction = divmod(nusd, NUSD_PER_USD)
+    return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".")

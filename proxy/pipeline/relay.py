@@ -1,0 +1,275 @@
+"""Pumping a reply from the upstream to the client, reading usage on a copy.
+
+Here: streams, replies short enough to be read whole before their head goes out, and everything else.
+Not here: what bytes mean (wire/), cost (settle.py).
+"""
+
+from __future__ import annotations
+
+from proxy.call import HeaderList, Outcome
+from proxy.errors import UpstreamClosed, UpstreamError, UpstreamTimeout
+from proxy.pipeline.capture import Capture
+from proxy.pipeline.headers import own_headers
+from proxy.pipeline.idle_guard import IdleGuard
+from proxy.pipeline.runtime import Gate, Runtime
+from proxy.pipeline.settle import price_attempt
+from proxy.pipeline.state import AttemptState, CallState
+from proxy.ports import ClientReply, UpstreamReply
+from proxy.wire.content_coding import Decoder, decoder_for, is_identity
+from proxy.wire.error_event import error_event
+from proxy.wire.headers import forward_reply_headers
+from proxy.wire.http1 import has_body, header
+from proxy.wire.include_usage import UsageChunkFilter
+from proxy.wire.reply import read_reply
+from proxy.wire.stream_reader import StreamReader
+
+WHOLE_BYTES = 256 << 10
+"""A JSON reply up to this size is read whole before its head goes out, so that the head can say what it cost."""
+UNARY_KINDS = frozenset(("chat", "completions", "responses", "embeddings", "messages", "moderations"))
+EDITED = (b"content-length", b"content-encoding")
+
+
+class Relay:
+    """One reply on its way. `run` is called once; `close` always."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        runtime: Runtime,
+        call: CallState,
+        attempt: AttemptState,
+        upstream: UpstreamReply,
+        reply: ClientReply,
+        injected: bool,
+    ) -> None:
+        self._gate = gate
+        self._runtime = runtime
+        self._call = call
+        self._attempt = attempt
+        self._upstream = upstream
+        self._reply = reply
+        self._injected = injected
+        self._head_ns = gate.clock.monotonic_ns()
+        self._whole = False  # the reply was read to its end
+        coding = header(upstream.headers, b"content-encoding")
+        self._decoder: Decoder | None = None if is_identity(coding) else decoder_for(coding)
+        self._unreadable = self._decoder is None and not is_identity(coding)
+        self._guard = IdleGuard(attempt.endpoint.target.timeouts, attempt.start_ns, self._head_ns, upstream.close)
+        gate.watch.add(self._guard)
+
+    async def run(self) -> bool:
+        """Relay the reply. True: nothing was sent on, for the target refused our `include_usage`.
+
+        Raises UpstreamError, and only while nothing was sent on.
+        """
+        media_type = header(self._upstream.headers, b"content-type").lower()
+        if self._upstream.status >= 400:
+            return await self._run_whole()
+        if media_type.startswith(b"text/event-stream"):
+            await self._run_stream()
+        elif self._call.api.kind in UNARY_KINDS and b"json" in media_type and self._short():
+            await self._run_whole()
+        else:
+            await self._run_through(Capture() if b"json" in media_type and not self._unreadable else None, b"")
+        return False
+
+    def close(self) -> None:
+        """Give the connection back, or drop it: a client that left must not keep the upstream generating."""
+        self._gate.watch.discard(self._guard)
+        if self._whole:
+            self._upstream.release()
+        else:
+            self._upstream.close()
+
+    def _short(self) -> bool:
+        if self._call.fields is not None and self._call.fields.stream:
+            return False
+        length = header(self._upstream.headers, b"content-length")
+        return not length or int(length) <= WHOLE_BYTES
+
+    # -- replies read whole ------------------------------------------------------------------------------------------
+
+    async def _run_whole(self) -> bool:
+        pieces: list[bytes] = []
+        size = 0
+        announced = int(header(self._upstream.headers, b"content-length") or -1)
+        while size <= WHOLE_BYTES and size != announced:
+            piece = await self._read()
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+        self._whole = self._whole or size == announced
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if not self._whole:  # longer than announced
+            await self._run_through(None if self._unreadable else Capture(), body)
+            return False
+        self._call.waited_ns += self._gate.clock.monotonic_ns() - self._head_ns
+        plain = self._decoder.feed(body) if self._decoder else (b"" if self._unreadable else body)
+        if self._injected and self._upstream.status in (400, 422) and b"stream_options" in plain:
+            self._attempt.fail(Outcome.REJECTED, "include_usage_refused", "The target refuses stream_options.include_usage.")
+            return True
+        self._classify(plain, b"")
+        if self._upstream.status < 400:
+            self._mark_first_chunk()
+        price_attempt(self._runtime, self._call, self._attempt, self._gate.clock)
+        framed = header(self._upstream.headers, b"content-length") or not has_body(self._call.request.method, self._upstream.status)
+        await self._start(extra=None if framed else [(b"content-length", b"%d" % size)])
+        await self._reply.write(body)
+        await self._reply.finish()
+        self._call.response_bytes += size
+        return False
+
+    def _classify(self, head: bytes, tail: bytes) -> None:
+        attempt, status = self._attempt, self._upstream.status
+        facts = attempt.facts = read_reply(self._call.api.kind, status, head, tail)
+        attempt.capture = head
+        attempt.outcome = outcome_of(status)
+        if facts.error is not None or attempt.outcome is not Outcome.SUCCEEDED:
+            outcome = Outcome.FAILED if attempt.outcome is Outcome.SUCCEEDED else attempt.outcome  # an error inside a 200
+            code = (facts.error.code or facts.error.type) if facts.error else None
+            attempt.fail(outcome, code or str(status), facts.error.message if facts.error else "")
+
+    # -- everything else that isn't a stream of events ---------------------------------------------------------------
+
+    async def _run_through(self, capture: Capture | None, first: bytes) -> None:
+        await self._start()
+        self._mark_first_chunk()
+        try:
+            piece = first or await self._read()
+            while piece:
+                await self._reply.write(piece)
+                self._call.response_bytes += len(piece)
+                if capture is not None:
+                    capture.feed(self._decoder.feed(piece) if self._decoder else piece)
+                piece = await self._read()
+        except UpstreamError as error:
+            self._interrupt(error)
+            return
+        await self._reply.finish()
+        if capture is not None:
+            self._classify(*capture.head_and_tail())
+        else:
+            self._attempt.outcome = outcome_of(self._upstream.status)
+
+    # -- streams of events -------------------------------------------------------------------------------------------
+
+    async def _run_stream(self) -> None:
+        attempt, call, reply = self._attempt, self._call, self._reply
+        reader = attempt.reader = StreamReader(call.api.kind, self._choice_count())
+        edit = UsageChunkFilter(attempt.endpoint.dialect) if self._injected and not self._unreadable else None
+        decoder = self._decoder
+        await self._start(drop=EDITED if edit else ())
+        if not self._upstream.has_data:
+            reply.flush()
+        first = True
+        read, write, feed = self._upstream.read_chunk, reply.write, reader.feed
+        guard, now_ns = self._guard, self._gate.clock.monotonic_ns
+        try:
+            while chunk := await read():
+                guard.last_ns = now_ns()
+                plain = decoder.feed(chunk) if decoder else chunk
+                out = edit.feed(plain) if edit else chunk
+                if out:
+                    await write(out)
+                    call.response_bytes += len(out)
+                feed(plain)
+                if first and reader.first_content:
+                    first = False
+                    self._mark_first_chunk()
+        except UpstreamError as error:
+            await self._send_rest(edit)
+            await self._break_off(reader, self._cause(error))
+            return
+        self._whole = True
+        await self._send_rest(edit)
+        await self._end_stream(reader)
+
+    async def _send_rest(self, edit: UsageChunkFilter | None) -> None:
+        rest = edit.flush() if edit else b""
+        if rest:
+            await self._reply.write(rest)
+            self._call.response_bytes += len(rest)
+
+    async def _end_stream(self, reader: StreamReader) -> None:
+        facts = self._attempt.facts = reader.result()
+        if facts.error is not None:
+            outcome = Outcome.INTERRUPTED if reader.first_content else Outcome.FAILED
+            self._attempt.fail(outcome, facts.error.code or facts.error.type or "stream_error", facts.error.message)
+        elif not facts.ended and not self._coded():
+            name = self._attempt.endpoint.target.name
+            await self._break_off(
+                reader, UpstreamClosed(f"Target '{name}' ended its stream without an end marker: the reply is cut.", param=name)
+            )
+            return
+        else:
+            self._attempt.outcome = Outcome.SUCCEEDED
+        await self._reply.finish()
+
+    async def _break_off(self, reader: StreamReader, error: UpstreamError) -> None:
+        """The stream is cut: say so in band, for clients that read events, and break the connection, for those that don't."""
+        facts = self._attempt.facts = reader.result()
+        if facts.ended:  # all of it had arrived before the connection broke
+            self._attempt.outcome = Outcome.SUCCEEDED
+            await self._reply.finish()
+            return
+        if not self._coded():
+            await self._reply.write(error_event(self._call.api.kind, error.message, error.type, error.code))
+        self._interrupt(error)
+
+    # -- shared steps ------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> bytes:
+        """The next bytes; b"" at the end. Raises UpstreamError."""
+        try:
+            chunk = await self._upstream.read_chunk()
+        except UpstreamError as error:
+            raise self._cause(error) from error
+        self._guard.last_ns = self._gate.clock.monotonic_ns()
+        if not chunk:
+            self._whole = True
+        return chunk
+
+    def _cause(self, error: UpstreamError) -> UpstreamError:
+        """The error itself, or the time-out if it was the guard that closed the connection."""
+        if not self._guard.expired:
+            return error
+        name = self._attempt.endpoint.target.name
+        return UpstreamTimeout(f"Target '{name}' went silent: {self._guard.expired}.", param=name)
+
+    async def _start(self, drop: tuple[bytes, ...] = (), extra: HeaderList | None = None) -> None:
+        call, attempt = self._call, self._attempt
+        headers = forward_reply_headers(self._upstream.headers)
+        if drop:
+            headers = [field for field in headers if field[0].lower() not in drop]
+        call.overhead_ns = self._gate.clock.monotonic_ns() - call.request.started_ns - call.waited_ns
+        if not self._runtime.transparent:
+            headers += own_headers(call, attempt, attempt.cost, call.overhead_ns)
+        if extra:
+            headers += extra
+        await self._reply.start(self._upstream.status, self._upstream.reason, headers)
+        call.status = self._upstream.status
+
+    def _choice_count(self) -> int:
+        fields = self._call.fields
+        return (fields.facts.choice_count if fields else None) or 1
+
+    def _coded(self) -> bool:
+        """Whether the bytes on their way are in a content coding: no event of ours can be put among them."""
+        return self._decoder is not None or self._unreadable
+
+    def _mark_first_chunk(self) -> None:
+        self._attempt.first_chunk_ns = self._call.first_chunk_ns = self._gate.clock.monotonic_ns()
+
+    def _interrupt(self, error: UpstreamError) -> None:
+        self._attempt.fail(Outcome.INTERRUPTED, error.error_type, error.message)
+        self._reply.abort()
+
+
+def outcome_of(status: int) -> Outcome:
+    """The class of a reply by its status alone."""
+    if status < 400:
+        return Outcome.SUCCEEDED
+    if status in (429, 529):
+        return Outcome.THROTTLED
+    return Outcome.REJECTED if status < 500 and status != 408 else Outcome.FAILED

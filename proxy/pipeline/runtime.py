@@ -1,0 +1,105 @@
+"""What calls share: the configuration in force, and the edges.
+
+Here: Runtime (swapped whole on reload) and Gate. Not here: one call's state.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import msgspec
+
+from proxy.call import Target
+from proxy.config.schema import Config
+from proxy.pipeline.idle_guard import Watch
+from proxy.policy.pricing import PriceBook
+from proxy.policy.routing import Router
+from proxy.ports import Clock, Recorder, TunnelDialer, Upstream
+from proxy.wire.dialects.table import Dialect, dialect
+from proxy.wire.urls import Base, parse_base
+
+MAX_REMEMBERED = 10_000
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """A target with what is derived from it once."""
+
+    target: Target
+    base: Base
+    dialect: Dialect
+    drop_headers: frozenset[bytes]  # lower case: the client's fields that must not reach this target
+    add_headers: list[tuple[bytes, bytes]]
+
+
+CREDENTIAL_HEADERS = frozenset((b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key"))
+CONTEXT_HEADERS = frozenset((b"traceparent", b"tracestate", b"baggage"))
+
+
+def endpoint_for(target: Target) -> Endpoint:
+    """The target's derived parts."""
+    family = dialect(target.provider)
+    drop = set() if target.passthrough else set(CREDENTIAL_HEADERS)
+    drop |= {b"traceparent", b"tracestate"} if target.trusted_context else CONTEXT_HEADERS
+    add = [(family.credential_header, family.credential_prefix + target.credential.encode())] if target.credential else []
+    return Endpoint(target, parse_base(target.base_url), family, frozenset(drop), add)
+
+
+class Runtime:
+    """One configuration, compiled. A call keeps the one it began with."""
+
+    def __init__(self, config: Config, targets: dict[str, Target], prices: PriceBook) -> None:
+        self.config = config
+        self.router = Router(config)
+        self.endpoints = {name: endpoint_for(target) for name, target in targets.items()}
+        self.prices = prices
+        self.max_body_bytes = int(config.max_body_mib * (1 << 20))
+        self.refuse_unpriced = config.prices.on_unknown == "refuse"
+        self.transparent = config.transparent
+
+
+class Remembered:
+    """A bounded set; the oldest is forgotten first."""
+
+    def __init__(self, limit: int = MAX_REMEMBERED) -> None:
+        self._items: OrderedDict[str, None] = OrderedDict()
+        self._limit = limit
+
+    def add(self, item: str) -> None:
+        """Remember an item."""
+        self._items[item] = None
+        if len(self._items) > self._limit:
+            self._items.popitem(last=False)
+
+    def discard(self, item: str) -> bool:
+        """Forget an item; True if it was there."""
+        return self._items.pop(item, self) is None
+
+    def __contains__(self, item: str) -> bool:
+        return item in self._items
+
+
+class Gate:
+    """The edges and the little that outlives a call."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        upstream: Upstream,
+        dialer: TunnelDialer,
+        recorder: Recorder,
+        clock: Clock,
+        random_bits: Callable[[int], int],
+    ) -> None:
+        self.runtime = runtime
+        self.upstream = upstream
+        self.dialer = dialer
+        self.recorder = recorder
+        self.clock = clock
+        self.random_bits = random_bits
+        self.watch = Watch(clock)
+        self.in_flight = 0
+        self.calls = 0
+        self.stopping = False  # past the drain: what is cut now is our doing, not the client's
+        self.unbilled_responses = Remembered()  # ids of background Responses whose usage comes with a later GET
+        self.refuses_include_usage = Remembered()  # "target/model" that answered 400 to it

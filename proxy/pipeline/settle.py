@@ -1,0 +1,160 @@
+"""The end of a call: usage becomes cost, and everything becomes one record.
+
+Here: pricing an attempt, building the CallRecord. Not here: reading usage off the wire (wire/), prices (policy/), spans (observer/).
+"""
+
+from __future__ import annotations
+
+from proxy.call import Outcome, Usage
+from proxy.pipeline.runtime import Gate, Runtime
+from proxy.pipeline.state import MAX_ERROR_CHARS, AttemptState, CallState
+from proxy.ports import Clock
+from proxy.records import AttemptRecord, CallRecord, Uncounted
+
+COUNTABLE_KINDS = frozenset(("chat", "completions", "responses", "embeddings", "messages"))
+COUNTABLE_OUTCOMES = (Outcome.SUCCEEDED, Outcome.INTERRUPTED, Outcome.ABANDONED)
+MAX_UNCOUNTED_BYTES = 1 << 20
+NO_USAGE = Usage()
+
+
+def price_attempt(runtime: Runtime, call: CallState, attempt: AttemptState, clock: Clock) -> None:
+    """Set the attempt's usage and cost from what its reply said. Unknown stays None."""
+    facts, target = attempt.facts, attempt.endpoint.target
+    if not call.billable or attempt.usage is not None:
+        return
+    usage = attempt.usage = facts.usage if facts else None
+    if usage is None and (target.price is None or target.price.per_million is not None or not attempt.sent):
+        return  # nothing to price; a price by time or by request needs no usage
+    now_ns = attempt.end_ns or clock.monotonic_ns()
+    attempt.cost = runtime.prices.cost(
+        target,
+        attempt.model or None,
+        facts.response_model if facts else None,
+        usage or NO_USAGE,
+        unix_ns(call, attempt.start_ns) / 1e9,
+        (now_ns - attempt.start_ns) / 1e9,
+        facts.service_tier if facts else None,
+    )
+    attempt.unpriced = attempt.cost is None
+
+
+def settle(gate: Gate, runtime: Runtime, call: CallState) -> None:
+    """Price what isn't priced yet and hand the record on. Runs exactly once per call."""
+    gate.calls += 1
+    for attempt in call.attempts:
+        if attempt.facts is None and attempt.reader is not None:
+            attempt.facts = attempt.reader.result()
+        _bill_background(gate, call, attempt)
+        price_attempt(runtime, call, attempt, gate.clock)
+    if call.attempts and call.error_type is None:
+        last = call.attempts[-1]
+        if call.outcome is not Outcome.ABANDONED:
+            call.outcome = last.outcome
+        call.error_type, call.error_message = last.error_type, last.error_message
+    gate.recorder.record(_record(gate, call))
+
+
+def _bill_background(gate: Gate, call: CallState, attempt: AttemptState) -> None:
+    """A background Response tells its usage to a later GET: that one bills it, once."""
+    facts = attempt.facts
+    if facts is None or not facts.response_id:
+        return
+    if facts.background_pending:
+        if call.billable:
+            gate.unbilled_responses.add(facts.response_id)
+    elif not call.billable and facts.usage is not None and call.api.kind == "responses":
+        call.billable = gate.unbilled_responses.discard(facts.response_id)
+
+
+def unix_ns(call: CallState, monotonic_ns: int) -> int:
+    """A monotonic time of this call as Unix time; the clock is read once per call, so it can't jump inside one."""
+    return call.request.started_unix_ns + monotonic_ns - call.request.started_ns
+
+
+def _record(gate: Gate, call: CallState) -> CallRecord:
+    request, fields = call.request, call.fields
+    now_ns = gate.clock.monotonic_ns()
+    return CallRecord(
+        call_id=call.call_id,
+        trace_id=call.trace_id,
+        span_id=call.span_id,
+        parent_span_id=call.parent_span_id,
+        trace_state=call.trace_state,
+        sampled=call.sampled,
+        start_ns=unix_ns(call, call.began_ns),
+        end_ns=unix_ns(call, now_ns),
+        method=request.method,
+        path=call.path,
+        http_route=call.api.route,
+        operation=call.api.operation,
+        api_type=call.api.api_type,
+        scheme=request.scheme,
+        server_address=request.server_address,
+        server_port=request.server_port,
+        client_address=request.client_address,
+        protocol_version=request.protocol_version,
+        user_agent=call.user_agent(),
+        outcome=call.outcome,
+        status=call.status,
+        error_type=call.error_type,
+        error_message=call.error_message[:MAX_ERROR_CHARS] if call.error_message else None,
+        route=call.decision.route if call.decision else None,
+        requested_model=call.model,
+        stream=fields.stream if fields else False,
+        billable=call.billable,
+        first_chunk_ns=unix_ns(call, call.first_chunk_ns) if call.first_chunk_ns else None,
+        overhead_ns=call.overhead_ns or now_ns - request.started_ns - call.waited_ns,
+        request_bytes=call.request_bytes,
+        response_bytes=call.response_bytes,
+        attempts=[_attempt_record(call, attempt) for attempt in call.attempts],
+        facts=fields.facts if fields else None,
+        tags=call.tags,
+    )
+
+
+def _attempt_record(call: CallState, attempt: AttemptState) -> AttemptRecord:
+    facts, endpoint = attempt.facts, attempt.endpoint
+    return AttemptRecord(
+        number=attempt.number,
+        span_id=attempt.span_id,
+        target=endpoint.target.name,
+        provider=endpoint.target.provider,
+        model=attempt.model,
+        server_address=endpoint.base.host,
+        server_port=endpoint.base.port,
+        start_ns=unix_ns(call, attempt.start_ns),
+        end_ns=unix_ns(call, attempt.end_ns),
+        outcome=attempt.outcome,
+        status=attempt.status,
+        first_chunk_ns=unix_ns(call, attempt.first_chunk_ns) if attempt.first_chunk_ns else None,
+        error_type=attempt.error_type,
+        error_message=attempt.error_message,
+        response_id=facts.response_id if facts else None,
+        response_model=facts.response_model if facts else None,
+        finish_reasons=facts.finish_reasons if facts else None,
+        service_tier=facts.service_tier if facts else None,
+        system_fingerprint=facts.system_fingerprint if facts else None,
+        usage=attempt.usage,
+        cost=attempt.cost,
+        unpriced=attempt.unpriced,
+        uncounted=_uncounted(call, attempt),
+    )
+
+
+def _uncounted(call: CallState, attempt: AttemptState) -> Uncounted | None:
+    """What the observer needs to count tokens itself; None where the provider counted, or nothing was generated."""
+    facts = attempt.facts
+    # Anthropic tells input first and output last: a message cut in between has only half of its usage.
+    half_told = call.api.kind == "messages" and facts is not None and attempt.reader is not None and not facts.ended
+    if attempt.body is None or not attempt.sent or not call.billable or (attempt.usage is not None and not half_told):
+        return None
+    if (
+        call.api.kind not in COUNTABLE_KINDS
+        or attempt.outcome not in COUNTABLE_OUTCOMES
+        or (facts is not None and facts.background_pending)
+    ):
+        return None
+    text, reply = attempt.reader.uncounted() if attempt.reader is not None else ("", attempt.capture)
+    return Uncounted(
+        attempt.body[:MAX_UNCOUNTED_BYTES], len(attempt.body), reply[:MAX_UNCOUNTED_BYTES], len(reply), attempt.reader is not None, text
+    )

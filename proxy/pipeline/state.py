@@ -1,0 +1,101 @@
+"""One call while it lives: what was learnt so far, on the way to its record.
+
+Here: mutable state of a call and its attempts. Not here: I/O, decisions.
+"""
+
+from __future__ import annotations
+
+from proxy.call import Cost, Outcome, Usage
+from proxy.pipeline.request import ClientRequest
+from proxy.pipeline.runtime import Endpoint
+from proxy.policy.routing import RouteDecision
+from proxy.wire.endpoints import Endpoint as ApiEndpoint
+from proxy.wire.http1 import header
+from proxy.wire.reply import ReplyFacts
+from proxy.wire.request import RequestFields
+from proxy.wire.stream_reader import StreamReader
+
+MAX_ERROR_CHARS = 1024
+MAX_USER_AGENT_CHARS = 256
+
+
+class AttemptState:
+    """One try of one target."""
+
+    __slots__ = (
+        "body", "capture", "cost", "end_ns", "endpoint", "error_message", "error_type", "facts", "first_chunk_ns", "model", "number",
+        "outcome", "reader", "sent", "span_id", "start_ns", "status", "unpriced", "usage",
+    )  # fmt: skip
+
+    def __init__(self, number: int, span_id: str, endpoint: Endpoint, model: str, start_ns: int) -> None:
+        self.number = number
+        self.span_id = span_id
+        self.endpoint = endpoint
+        self.model = model
+        self.start_ns = start_ns  # monotonic
+        self.end_ns = 0
+        self.first_chunk_ns = 0
+        self.outcome = Outcome.FAILED
+        self.status: int | None = None
+        self.error_type: str | None = None
+        self.error_message: str | None = None
+        self.facts: ReplyFacts | None = None
+        self.reader: StreamReader | None = None
+        self.capture: bytes = b""  # reply body of a call that is not a stream, as far as it was kept
+        self.body: bytes | None = None  # the JSON sent upstream
+        self.sent = False  # whether the upstream may have seen the request
+        self.usage: Usage | None = None
+        self.cost: Cost | None = None
+        self.unpriced = False  # there is usage and no price
+
+    def fail(self, outcome: Outcome, error_type: str, message: str | None) -> None:
+        """How the attempt ended, unless it went well."""
+        self.outcome = outcome
+        self.error_type = error_type
+        self.error_message = message[:MAX_ERROR_CHARS] if message else None
+
+
+class CallState:
+    """One client request and all that happens for it."""
+
+    __slots__ = (
+        "api", "attempts", "began_ns", "billable", "body", "body_error", "call_id", "decision", "error_message", "error_type", "fields",
+        "first_chunk_ns", "model",
+        "outcome", "overhead_ns", "parent_span_id", "path", "request", "request_bytes", "response_bytes", "sampled", "span_id", "status",
+        "tags", "target_path", "trace_id", "trace_state", "waited_ns",
+    )  # fmt: skip
+
+    def __init__(self, request: ClientRequest, call_id: str, trace_id: str, span_id: str) -> None:
+        self.request = request
+        self.began_ns = request.started_ns  # monotonic
+        self.call_id = call_id
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parent_span_id: str | None = None
+        self.trace_state: str | None = None
+        self.sampled = True
+        self.path = ""
+        self.target_path = ""  # path and query, in origin form
+        self.api: ApiEndpoint = None  # type: ignore[assignment]  # set by accept, before anything can fail
+        self.fields: RequestFields | None = None
+        self.model: str | None = None  # what the client asked for, in its body, its path, or a handshake's query
+        self.body: bytes | None = None
+        self.body_error: Exception | None = None  # what broke the client's upload while it was passed on
+        self.request_bytes = 0
+        self.response_bytes = 0
+        self.decision: RouteDecision | None = None
+        self.attempts: list[AttemptState] = []
+        self.status: int | None = None
+        self.outcome = Outcome.FAILED
+        self.error_type: str | None = None
+        self.error_message: str | None = None
+        self.first_chunk_ns = 0
+        self.billable = True
+        self.overhead_ns = 0  # our own share until the reply's head went out
+        self.waited_ns = 0  # spent waiting for the upstream before its reply's head
+        self.tags: dict[str, str] = {}
+
+    def user_agent(self) -> str | None:
+        """What the client calls itself."""
+        value = header(self.request.headers, b"user-agent")
+        return value.decode("utf-8", "replace")[:MAX_USER_AGENT_CHARS] if value else None

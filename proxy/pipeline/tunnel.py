@@ -1,0 +1,138 @@
+"""WebSocket calls: an upgraded connection passes as raw bytes; the responses inside it are metered on a copy.
+
+Here: the handshake, two pumps, one record per metered response. Not here: frames (wire/websocket.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.call import HeaderList, Outcome
+from proxy.errors import ClientGone, UpstreamError
+from proxy.pipeline.attempts import begin_attempt
+from proxy.pipeline.headers import own_headers, upstream_headers
+from proxy.pipeline.relay import outcome_of
+from proxy.pipeline.runtime import Gate, Runtime
+from proxy.pipeline.settle import price_attempt, settle
+from proxy.pipeline.state import AttemptState, CallState
+from proxy.ports import ClientReply, ClientTunnel, UpstreamTunnel
+from proxy.wire.error_bodies import read_error
+from proxy.wire.headers import forward_reply_headers
+from proxy.wire.reply import read_reply
+from proxy.wire.urls import join, without_query_key
+from proxy.wire.websocket import FrameReader, negotiated_deflate
+
+HANDSHAKE_FIELDS = (b"upgrade", b"connection")
+MAX_REFUSAL_BYTES = 1 << 20
+USAGE_MARK = b'"usage"'
+
+
+async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply, tunnel: ClientTunnel) -> None:
+    """Pass an upgrade on.
+
+    The session is one call without usage; each response in it that tells its usage is a call of its own, in the same trace.
+    """
+    assert call.decision is not None
+    endpoint = runtime.endpoints[call.decision.target]
+    attempt = begin_attempt(gate, call, endpoint)
+    attempt.sent = True
+    url = join(endpoint.base, call.target_path)
+    if not endpoint.target.passthrough:
+        url = without_query_key(url)
+    headers = upstream_headers(call, attempt, False)
+    headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+    call.billable = False
+    try:
+        upstream = await gate.dialer.dial(endpoint.target, url, headers)
+        call.waited_ns += gate.clock.monotonic_ns() - attempt.start_ns
+        attempt.status = call.status = upstream.status
+        try:
+            if upstream.status == 101:
+                await _pump(gate, runtime, call, attempt, upstream, tunnel)
+            else:
+                await _refused(runtime, call, attempt, upstream, reply)
+        finally:
+            upstream.close()
+    except UpstreamError as error:
+        attempt.fail(Outcome.FAILED, error.error_type, error.message)
+        raise
+    except (asyncio.CancelledError, ClientGone):
+        attempt.outcome = Outcome.ABANDONED if attempt.status != 101 else Outcome.SUCCEEDED
+        raise
+    finally:
+        attempt.end_ns = gate.clock.monotonic_ns()
+
+
+async def _refused(runtime: Runtime, call: CallState, attempt: AttemptState, upstream: UpstreamTunnel, reply: ClientReply) -> None:
+    body = await upstream.read_refusal(MAX_REFUSAL_BYTES)
+    error = read_error(body)
+    attempt.fail(
+        outcome_of(upstream.status), (error.code or error.type if error else None) or str(upstream.status), error.message if error else ""
+    )
+    headers = [field for field in forward_reply_headers(upstream.headers) if field[0].lower() != b"content-length"]
+    headers.append((b"content-length", b"%d" % len(body)))
+    if not runtime.transparent:
+        headers += own_headers(call, attempt)
+    await reply.start(upstream.status, upstream.reason, headers)
+    await reply.write(body)
+    await reply.finish()
+
+
+async def _pump(
+    gate: Gate, runtime: Runtime, call: CallState, attempt: AttemptState, upstream: UpstreamTunnel, tunnel: ClientTunnel
+) -> None:
+    """Bytes both ways until one side ends. The side that stays is told by the same end."""
+    headers: HeaderList = list(upstream.headers)  # the handshake's own fields are the answer: all of them go on
+    if not runtime.transparent:
+        headers += own_headers(call, attempt, None, gate.clock.monotonic_ns() - call.request.started_ns - call.waited_ns)
+    tunnel.open(upstream.status, upstream.reason, headers)
+    attempt.outcome = Outcome.SUCCEEDED
+    to_upstream = asyncio.get_running_loop().create_task(_client_to_upstream(tunnel, upstream))
+    try:
+        await _upstream_to_client(gate, runtime, call, upstream, tunnel)
+    except UpstreamError as error:
+        attempt.fail(Outcome.INTERRUPTED, error.error_type, error.message)
+    finally:
+        to_upstream.cancel()
+        tunnel.close()
+
+
+async def _client_to_upstream(tunnel: ClientTunnel, upstream: UpstreamTunnel) -> None:
+    try:
+        while data := await tunnel.read():
+            await upstream.write(data)
+    except UpstreamError:
+        pass  # the other pump sees the same end, and reports it
+    upstream.close()
+
+
+async def _upstream_to_client(gate: Gate, runtime: Runtime, call: CallState, upstream: UpstreamTunnel, tunnel: ClientTunnel) -> None:
+    frames = FrameReader(*negotiated_deflate(upstream.headers))
+    began_ns = gate.clock.monotonic_ns()
+    while data := await upstream.read():
+        await tunnel.write(data)
+        call.response_bytes += len(data)
+        for message in frames.feed(data):
+            if USAGE_MARK in message:
+                began_ns = _settle_response(gate, runtime, call, message, began_ns)
+
+
+def _settle_response(gate: Gate, runtime: Runtime, session: CallState, message: bytes, began_ns: int) -> int:
+    """A `response.done` or `response.completed`: one metered call inside the session. Returns when the next one begins at the earliest."""
+    facts = read_reply("realtime", 200, message, b"")
+    now_ns = gate.clock.monotonic_ns()
+    if facts.usage is None:
+        return began_ns
+    bits = gate.random_bits
+    call = CallState(session.request, f"{session.call_id[:12]}{bits(80):020x}", session.trace_id, f"{bits(64) or 1:016x}")
+    call.parent_span_id, call.sampled, call.trace_state = session.span_id, session.sampled, session.trace_state
+    call.path, call.api, call.decision, call.tags, call.model = session.path, session.api, session.decision, session.tags, session.model
+    call.began_ns = began_ns
+    call.status, call.outcome, call.response_bytes = 200, Outcome.SUCCEEDED, len(message)
+    attempt = begin_attempt(gate, call, session.attempts[0].endpoint)
+    attempt.model = facts.response_model or session.attempts[0].model
+    attempt.start_ns, attempt.end_ns = began_ns, now_ns
+    attempt.outcome, attempt.status, attempt.facts, attempt.sent = Outcome.SUCCEEDED, 200, facts, True
+    price_attempt(runtime, call, attempt, gate.clock)
+    settle(gate, runtime, call)
+    return now_ns

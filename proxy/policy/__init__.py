@@ -1,0 +1,1 @@
+"""Pure decisions: facts and a time in, a frozen decision out."""

@@ -1,0 +1,1 @@
+"""The gate's end of the wire to the observer."""

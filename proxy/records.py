@@ -1,0 +1,173 @@
+"""What the gate tells the observer about a call that is over, and how it is framed on the socketpair.
+
+Here: the CallRecord and its parts, length-prefixed msgpack framing. Not here: sockets, spans, SQL.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from proxy.call import Cost, Outcome, Usage
+
+FRAME_HEADER_BYTES = 4
+MAX_FRAME_BYTES = 32 << 20
+
+
+class RequestFacts(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a request asked for, as far as telemetry tells it. Absent fields are None. Source: wire.md A1."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: int | None = None
+    choice_count: int | None = None
+    stop_sequences: list[str] | None = None
+    reasoning_level: str | None = None
+    output_type: str | None = None  # text | json | image | speech
+    encoding_formats: list[str] | None = None
+    dimensions: int | None = None
+    conversation_id: str | None = None
+    previous_response_id: str | None = None
+    service_tier: str | None = None
+
+
+class Uncounted(msgspec.Struct, gc=False, array_like=True):
+    """The raw material of an attempt whose provider told no usage, for the observer to count with tiktoken."""
+
+    request_body: bytes  # JSON as sent upstream; may be cut at the gate's cap
+    request_bytes: int  # its whole length
+    reply: bytes  # reply received: SSE or JSON bytes, content coding already removed; may be cut
+    reply_bytes: int
+    reply_is_stream: bool
+    reply_text: str = ""  # output text already extracted from a part of the reply that was let go
+
+
+class AttemptRecord(msgspec.Struct, gc=False, array_like=True):
+    """One try of one target."""
+
+    number: int  # 1, 2, …
+    span_id: str  # 16 hex digits
+    target: str
+    provider: str
+    model: str  # as sent upstream; "" if the call named none
+    server_address: str
+    server_port: int
+    start_ns: int  # Unix time
+    end_ns: int
+    outcome: Outcome
+    status: int | None = None  # None: no reply head came
+    first_chunk_ns: int | None = None  # Unix time of the first content (stream) or body byte
+    error_type: str | None = None  # low cardinality: a provider's code, or our own class
+    error_message: str | None = None  # at most 1 KiB
+    response_id: str | None = None
+    response_model: str | None = None
+    finish_reasons: list[str] | None = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+    usage: Usage | None = None
+    cost: Cost | None = None  # None: unknown, never 0
+    unpriced: bool = False  # usage is known and no price is: counted
+    uncounted: Uncounted | None = None
+
+
+class CallRecord(msgspec.Struct, gc=False, array_like=True):
+    """One client request and all that happened for it. Written exactly once, by settle."""
+
+    call_id: str
+    trace_id: str  # 32 hex digits
+    span_id: str  # 16 hex digits: the SERVER span
+    parent_span_id: str | None
+    trace_state: str | None
+    sampled: bool
+    start_ns: int  # Unix time
+    end_ns: int
+    method: str
+    path: str  # without query
+    http_route: str  # template of low cardinality, e.g. /v1/responses/{id}
+    operation: str  # gen_ai.operation.name, or a name of wire.md A2's custom ones; "" if none fits
+    api_type: str  # openai.api.type: chat_completions | responses | ""
+    scheme: str
+    server_address: str
+    server_port: int
+    client_address: str
+    protocol_version: str  # 1.0 | 1.1
+    user_agent: str | None
+    outcome: Outcome
+    status: int | None  # what the client was sent; None: nothing was
+    error_type: str | None = None
+    error_message: str | None = None
+    route: str | None = None
+    requested_model: str | None = None
+    stream: bool = False
+    billable: bool = True  # False: a read such as GET /v1/models or GET /v1/responses/{id}, whose usage is not billed
+    first_chunk_ns: int | None = None
+    overhead_ns: int = 0  # the gate's own share of the duration
+    request_bytes: int = 0
+    response_bytes: int = 0
+    attempts: list[AttemptRecord] = []
+    facts: RequestFacts | None = None
+    labels: dict[str, str] = {}  # tenant, user, app, task, workflow, step
+    tags: dict[str, str] = {}
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(CallRecord)
+
+
+def encode_record(record: CallRecord) -> bytes:
+    """The record as one frame: 4 bytes of big-endian length, then msgpack."""
+    payload = _encoder.encode(record)
+    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+
+
+def decode_record(payload: bytes | memoryview) -> CallRecord:
+    """The record in a frame's payload. Raises msgspec.DecodeError."""
+    return _decoder.decode(payload)
+
+
+class ObserverReport(msgspec.Struct, gc=False):
+    """What the observer tells the gate, as a frame of msgpack: how far it got, and how it is doing."""
+
+    acknowledged: int  # records of this connection that are safe in the ledger (or counted as lost)
+    counters: dict[str, int] = {}  # exported_spans, export_failures, ledger_rows, ledger_failures, dropped_<cause>, …
+
+
+def encode_report(report: ObserverReport) -> bytes:
+    """The report as one frame."""
+    payload = _encoder.encode(report)
+    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+
+
+class FrameReader:
+    """Cuts a byte stream into frame payloads. Feed it what arrived; it yields what is whole."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._skip_bytes = 0  # what is still to come of a frame too large to keep
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Payloads completed by `data`, oldest first. A frame over MAX_FRAME_BYTES is let go unread and yields b""."""
+        buffer = self._buffer
+        buffer += data[self._skip_bytes :]
+        self._skip_bytes = max(0, self._skip_bytes - len(data))
+        payloads: list[bytes] = []
+        start, end = 0, len(buffer)
+        while end - start >= FRAME_HEADER_BYTES:
+            size = int.from_bytes(buffer[start : start + FRAME_HEADER_BYTES], "big")
+            if size > MAX_FRAME_BYTES:
+                payloads.append(b"")
+                arrived = min(size, end - start - FRAME_HEADER_BYTES)
+                self._skip_bytes = size - arrived
+                start += FRAME_HEADER_BYTES + arrived
+                continue
+            if end - start < FRAME_HEADER_BYTES + size:
+                break
+            start += FRAME_HEADER_BYTES
+            payloads.append(bytes(buffer[start : start + size]))
+            start += size
+        if start:
+            del buffer[:start]
+        return payloads

@@ -1,0 +1,1 @@
+"""The provider side of the gate: attempts go out here."""

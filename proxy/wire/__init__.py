@@ -1,0 +1,1 @@
+"""What bytes mean: requests, replies, streams, headers, frames. Pure: no I/O, clocks, random, logging, environment, async."""

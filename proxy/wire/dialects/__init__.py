@@ -1,0 +1,1 @@
+"""What differs between providers that speak the same API."""

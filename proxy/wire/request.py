@@ -1,0 +1,241 @@
+"""What a request says about itself: the fields that routing, accounting and telemetry read.
+
+Here: reading JSON bodies. Not here: changing them, deciding on them.
+Only `model` may be refused here: any other wrong type is the provider's to refuse.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+
+from proxy.errors import InvalidField
+from proxy.records import RequestFacts
+from proxy.wire.json_text import NO_VALUE, NOT_JSON, clean, is_given, parse, parse_strictly
+
+_MAX_INT64 = (1 << 63) - 1
+_Int = Annotated[int, msgspec.Meta(ge=-_MAX_INT64, le=_MAX_INT64)]  # what a record can carry
+_OUTPUT_TYPE_OF_KIND = {"images": "image", "speech": "speech"}
+_OUTPUT_TYPE_OF_FORMAT = {"json_schema": "json", "json_object": "json", "text": "text"}
+_TYPE_NAMES = {
+    dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number", type(None): "null",
+}  # fmt: skip
+
+
+class RequestFields(msgspec.Struct, frozen=True):
+    """What Postern reads of a request body."""
+
+    model: str | None = None
+    stream: bool = False
+    include_usage: bool | None = None  # what the client asked
+    has_stream_options: bool = False
+    has_data_sources: bool = False  # Azure "on your data", which refuses stream_options
+    background: bool = False
+    facts: RequestFacts = RequestFacts()
+    user: str | None = None
+    metadata: dict[str, str] = {}
+
+
+class _Body(msgspec.Struct, gc=False):
+    """The common path: one typed decode. Raw where the type varies between endpoints."""
+
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: msgspec.Raw = NO_VALUE
+    data_sources: msgspec.Raw = NO_VALUE
+    dataSources: msgspec.Raw = NO_VALUE  # noqa: N815 - as old Azure spells it
+    background: bool | None = None
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    max_tokens: _Int | None = None
+    max_completion_tokens: _Int | None = None
+    max_output_tokens: _Int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    seed: _Int | None = None
+    n: _Int | None = None
+    stop: str | list[str] | None = None
+    stop_sequences: list[str] | None = None
+    reasoning_effort: str | None = None
+    reasoning: msgspec.Raw = NO_VALUE
+    response_format: msgspec.Raw = NO_VALUE
+    modalities: msgspec.Raw = NO_VALUE
+    text: msgspec.Raw = NO_VALUE
+    encoding_format: str | None = None
+    dimensions: _Int | None = None
+    conversation: msgspec.Raw = NO_VALUE
+    previous_response_id: str | None = None
+    service_tier: str | None = None
+    generationConfig: msgspec.Raw = NO_VALUE  # noqa: N815 - as Gemini spells it
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def read_request(body: bytes, kind: str) -> RequestFields:
+    """The fields of a JSON body of an endpoint of `kind`.
+
+    Raises InvalidJson, and InvalidField if the body is no object or the model no string.
+    """
+    try:
+        fields = _decode_body(body)
+    except NOT_JSON:
+        fields = _read_leniently(body)
+    options = _object(fields.stream_options) if fields.stream_options else {}
+    include_usage = options.get("include_usage")
+    return RequestFields(
+        model=fields.model,
+        stream=fields.stream is True,
+        include_usage=include_usage if isinstance(include_usage, bool) else None,
+        has_stream_options=is_given(fields.stream_options),
+        has_data_sources=is_given(fields.data_sources) or is_given(fields.dataSources),
+        background=fields.background is True,
+        facts=_gemini_facts(fields) if fields.generationConfig else _facts(fields, kind),
+        user=fields.user,
+        metadata=fields.metadata or {},
+    )
+
+
+def _facts(fields: _Body, kind: str) -> RequestFacts:
+    stop = fields.stop if fields.stop is not None else fields.stop_sequences
+    return RequestFacts(
+        max_tokens=_first(fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens),
+        temperature=fields.temperature,
+        top_p=fields.top_p,
+        top_k=fields.top_k,
+        frequency_penalty=fields.frequency_penalty,
+        presence_penalty=fields.presence_penalty,
+        seed=fields.seed,
+        choice_count=None if fields.n == 1 else fields.n,
+        stop_sequences=[stop] if isinstance(stop, str) else stop,
+        reasoning_level=fields.reasoning_effort or (_text(_object(fields.reasoning).get("effort")) if fields.reasoning else None),
+        output_type=_output_type(fields, kind),
+        encoding_formats=None if fields.encoding_format is None else [fields.encoding_format],
+        dimensions=fields.dimensions,
+        conversation_id=_conversation_id(fields.conversation) if fields.conversation else None,
+        previous_response_id=fields.previous_response_id,
+        service_tier=fields.service_tier,
+    )
+
+
+def _output_type(fields: _Body, kind: str) -> str | None:
+    if fields.response_format and (found := _OUTPUT_TYPE_OF_FORMAT.get(str(_object(fields.response_format).get("type")))):
+        return found
+    if fields.text and (found := _OUTPUT_TYPE_OF_FORMAT.get(_format_type(_object(fields.text)))):
+        return found
+    if fields.modalities and "audio" in (parse(fields.modalities) or ()):
+        return "speech"
+    return _OUTPUT_TYPE_OF_KIND.get(kind)
+
+
+def _format_type(text: dict[str, Any]) -> str:
+    form = text.get("format")
+    return str(form.get("type")) if isinstance(form, dict) else ""
+
+
+def _conversation_id(raw: msgspec.Raw) -> str | None:
+    value = parse(raw)
+    return _text(value.get("id") if isinstance(value, dict) else value)
+
+
+def _gemini_facts(fields: _Body) -> RequestFacts:
+    config = _object(fields.generationConfig)
+    thinking = config.get("thinkingConfig")
+    form = config.get("responseMimeType")
+    return RequestFacts(
+        max_tokens=_integer(config.get("maxOutputTokens")),
+        temperature=_number(config.get("temperature")),
+        top_p=_number(config.get("topP")),
+        top_k=_number(config.get("topK")),
+        frequency_penalty=_number(config.get("frequencyPenalty")),
+        presence_penalty=_number(config.get("presencePenalty")),
+        seed=_integer(config.get("seed")),
+        choice_count=None if config.get("candidateCount") == 1 else _integer(config.get("candidateCount")),
+        stop_sequences=_texts(config.get("stopSequences")),
+        reasoning_level=_text(thinking.get("thinkingLevel")) if isinstance(thinking, dict) else None,
+        output_type="json" if form == "application/json" else None,
+    )
+
+
+def _first(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _object(raw: msgspec.Raw) -> dict[str, Any]:
+    value = parse(raw)
+    return value if isinstance(value, dict) else {}
+
+
+# The lenient pass: the typed decode failed, on a type or on JSON that msgspec doesn't take.
+
+
+def _read_leniently(body: bytes) -> _Body:
+    try:
+        document = msgspec.json.decode(body)
+    except NOT_JSON:
+        document = parse_strictly(body)
+    if not isinstance(document, dict):
+        raise InvalidField(f"The body must be a JSON object, not {_TYPE_NAMES[type(document)]}.")
+    model = document.get("model")
+    if model is not None and not isinstance(model, str):
+        raise InvalidField(f'"model" must be a string, not {_TYPE_NAMES[type(model)]}.', param="model")
+    return msgspec.convert({name: read(document[name]) for name, read in _LENIENT.items() if name in document}, _Body)
+
+
+def _text(value: Any) -> str | None:
+    return clean(value) if isinstance(value, str) else None
+
+
+def _texts(value: Any) -> list[str] | None:
+    return [clean(item) for item in value if isinstance(item, str)] if isinstance(value, list) else None
+
+
+def _text_or_texts(value: Any) -> str | list[str] | None:
+    return _text(value) if isinstance(value, str) else _texts(value)
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int and abs(value) <= _MAX_INT64 else None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+    except OverflowError:  # an integer too large for a float
+        return None
+
+
+def _text_map(value: Any) -> dict[str, str] | None:
+    if not isinstance(value, dict):
+        return None
+    return {clean(key): clean(item) for key, item in value.items() if isinstance(item, str)}
+
+
+def _encoded(value: Any) -> msgspec.Raw:
+    try:
+        return msgspec.Raw(msgspec.json.encode(value))
+    except (ValueError, RecursionError, OverflowError):  # a lone surrogate inside, or worse
+        return NO_VALUE
+
+
+_LENIENT_BY_TYPE: dict[object, Callable[[Any], object]] = {
+    str | None: _text,
+    bool | None: _flag,
+    msgspec.Raw: _encoded,
+    _Int | None: _integer,
+    float | None: _number,
+    dict[str, str] | None: _text_map,
+    list[str] | None: _texts,
+    str | list[str] | None: _text_or_texts,
+}
+_LENIENT = {field.name: _LENIENT_BY_TYPE[field.type] for field in msgspec.structs.fields(_Body)}

@@ -1,0 +1,29 @@
+"""What a running Postern can't take over."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.changes import needs_restart
+from tests.config.support import MINIMAL, load
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("listen: 127.0.0.1:1", "listen"),
+        ("admin: {listen: '127.0.0.1:1'}", "admin.listen"),
+        ("state_dir: elsewhere", "state_dir"),
+        ("telemetry: {otlp: {endpoint: 'http://h'}}", "telemetry.otlp"),
+        ("telemetry: {cost_attribute: x}", "telemetry.cost_attribute"),
+    ],
+)
+def test_key_read_at_start_needs_a_restart(text: str, key: str) -> None:
+    old, new = load(MINIMAL).config, load(MINIMAL + text).config
+    assert needs_restart(old, new) == [key]
+    assert needs_restart(new, old) == [key]
+
+
+def test_rules_and_targets_are_swapped_without_a_restart() -> None:
+    new = load("targets: {b: {provider: ollama}}\ndrain_s: 5\nroutes: [{name: a, to: [b]}]\nprices: {on_unknown: refuse}\nmax_body_mib: 1")
+    assert needs_restart(load(MINIMAL).config, new.config) == []

@@ -1,0 +1,240 @@
+"""Types, required and unknown keys, keys that are not built yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config.schema import NOT_YET
+from tests.config.support import MINIMAL, TWO_TARGETS, load, only_problem, problems
+
+
+def test_defaults_hold_where_keys_are_left_out() -> None:
+    config = load(MINIMAL).config
+    assert (config.listen, config.admin.listen, config.drain_s) == ("127.0.0.1:4000", "127.0.0.1:4001", 600)
+
+
+def test_unknown_key_is_refused_with_the_nearest_one() -> None:
+    assert only_problem(MINIMAL + "lisetn: 127.0.0.1:1\n") == "postern.yaml:2:1: lisetn: unknown key (did you mean 'listen'?)"
+
+
+def test_unknown_key_without_a_near_one_is_refused() -> None:
+    assert only_problem(MINIMAL + "zzz: 1\n") == "postern.yaml:2:1: zzz: unknown key"
+
+
+def test_unknown_key_of_a_section_is_told_with_its_path() -> None:
+    text = "targets: {openai: {provider: openai, timeouts: {conect_s: 1}}}"
+    assert only_problem(text) == "postern.yaml:1:49: targets.openai.timeouts.conect_s: unknown key (did you mean 'connect_s'?)"
+
+
+def test_missing_required_key_is_told_where_its_section_stands() -> None:
+    assert (
+        only_problem("targets:\n  openai: {base_url: http://h}\n") == "postern.yaml:2:11: targets.openai.provider: is required, and missing"
+    )
+
+
+def test_required_key_with_nothing_after_it_is_missing() -> None:
+    assert only_problem("targets:\n") == "postern.yaml:1:1: targets: is required, and missing"
+
+
+def test_target_with_nothing_after_it_lacks_its_provider() -> None:
+    assert only_problem("targets:\n  openai:\n").endswith("targets.openai.provider: is required, and missing")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("listen: 4000", "listen: expected a string, found the number 4000 (put it in quotes)"),
+        ("listen: true", "listen: expected a string, found the word true (put it in quotes)"),
+        ("listen: [a]", "listen: expected a string, found a list"),
+        ("listen: {a: b}", "listen: expected a string, found a mapping"),
+        ("drain_s: soon", "drain_s: expected a number, found the string 'soon'"),
+        ("drain_s: '5'", "drain_s: expected a number, found the string '5'"),
+        ("drain_s: true", "drain_s: expected a number, found the word true"),
+        ("transparent: no", "transparent: expected true or false, found the string 'no'"),
+        ("transparent: 1", "transparent: expected true or false, found the number 1"),
+        ("admin: word", "admin: expected a mapping, found a single value"),
+        ("routes: {}", "routes: expected a list, found a mapping"),
+        ("routes: [{name: a, to: openai}]", "routes[0].to: expected a list, found a single value"),
+        (
+            "routes: [{name: a, to: [openai], match: {model: {a: b}}}]",
+            "routes[0].match.model: expected a string or a list, found a mapping",
+        ),
+        (
+            "routes: [{name: a, to: [openai], match: {model: [1]}}]",
+            "routes[0].match.model[0]: expected a string, found the number 1 (put it in quotes)",
+        ),
+        ("routes: [{name: a, to: [~]}]", "routes[0].to[0].target: is required, and missing"),
+        ("telemetry: {trust_upstream_context: [~]}", "telemetry.trust_upstream_context[0]: expected a string, found nothing"),
+        ("prices: {on_unknown: refuze}", "prices.on_unknown: expected one of allow, refuse; found 'refuze' (did you mean 'refuse'?)"),
+        ("state_dir: ''", "state_dir: must not be empty"),
+    ],
+)
+def test_wrong_value_is_told_with_what_was_expected_and_found(text: str, message: str) -> None:
+    assert only_problem(MINIMAL + text).partition(": ")[2] == message
+
+
+@pytest.mark.parametrize("value", ["0", "-1", ".nan", ".inf", "-.inf", "1e10", "9" * 400])
+@pytest.mark.parametrize("key", ["drain_s", "max_body_mib"])
+def test_seconds_and_sizes_are_positive_and_finite(key: str, value: str) -> None:
+    assert f"{key}: must be more than 0 and at most 1000000000" in only_problem(MINIMAL + f"{key}: {value}")
+
+
+def test_timeouts_are_positive() -> None:
+    assert "connect_s: must be more than 0" in only_problem("targets: {a: {provider: openai, timeouts: {connect_s: 0, idle_s: 1}}}")
+
+
+def test_string_may_stand_for_a_list_of_one_in_conditions() -> None:
+    routes = "routes: [{name: a, match: {model: a*, path: [/x, /y], header: {x-env: prod}}, to: [openai]}]"
+    match = load(MINIMAL + routes).config.routes[0].match
+    assert (match.model, match.path, match.header) == ("a*", ["/x", "/y"], {"x-env": "prod"})
+
+
+def test_name_alone_stands_for_a_target_choice() -> None:
+    choices = [load(MINIMAL + f"routes: [{{name: a, to: [{choice}]}}]").config.routes[0].to[0] for choice in ("openai", "{target: openai}")]
+    assert choices[0] == choices[1]
+
+
+@pytest.mark.parametrize("match", ["{model: }", "{path: ~}", "{method: null}", "{header: }", "{stream: }", "{stream: '${env:S:-}'}"])
+def test_condition_without_a_value_does_not_widen_its_route(match: str) -> None:
+    assert "has no value: give one, or leave the key out" in only_problem(MINIMAL + f"routes: [{{name: a, match: {match}, to: [openai]}}]")
+
+
+def test_credential_without_a_value_is_not_taken_as_left_out() -> None:
+    assert "credential: has no value" in only_problem("targets: {openai: {provider: openai, credential: }}")
+
+
+def test_long_values_are_shortened_in_messages() -> None:
+    assert len(only_problem(MINIMAL + f"drain_s: {'x' * 5000}")) < 200
+
+
+def test_endless_key_is_refused_quickly() -> None:
+    assert "unknown key" in only_problem(MINIMAL + f"{'x' * 1000}: 1")
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
+    text = (
+        "listen: nowhere\ndrain_s: -1\nbudgets: [{name: a}]\ntargets:\n  openai: {provider: opnai, bla: 1}\n  azure: {provider: azure}\n"
+        "routes:\n  - {name: a, match: {model: 5}, to: [opnai]}\n  - {name: b, to: [{target: azur, weight: 2}]}\ndrain_s: 3\n"
+    )
+    found = [line.split(": ")[1] for line in problems(text)]
+    assert found == [
+        "listen", "drain_s", "budgets", "targets.openai.provider", "targets.openai.bla", "targets.azure.base_url",
+        "routes[0].match.model", "routes[0].to", "routes[1].to", "routes[1].to[0].weight", "drain_s",
+    ]  # fmt: skip
+
+
+def test_wrong_value_causes_no_second_problem() -> None:
+    assert len(problems("targets: {openai: {provider: nobody}}")) == 1
+    assert len(problems("targets: 5\nroutes: [{name: a, to: [openai]}]")) == 1
+    assert len(problems(MINIMAL + "admin: {listen: '0.0.0.0:1', token: 5}")) == 1
+    assert len(problems("targets: {openai: {provider: openai, price: {free: maybe}}}")) == 1
+    assert len(problems(MINIMAL + "routes: [{name: a, match: {model: 5}, to: [openai]}, {name: b, to: [openai]}]")) == 1
+
+
+def test_problem_reached_twice_through_an_alias_is_told_for_each_place() -> None:
+    text = "targets:\n  a: &a {provider: ollama, bla: 1}\n  b: *a\nroutes: [{name: r, to: [a]}]"
+    assert [line.split(": ")[1] for line in problems(text)] == ["targets.a.bla", "targets.b.bla"]
+
+
+def test_key_not_built_yet_is_refused_and_says_why() -> None:
+    assert only_problem(MINIMAL + "budgets:\n  - {name: day}\n").startswith(
+        "postern.yaml:2:1: budgets: `budgets` is not built in this version (0.1.0): remove it, it would not be enforced"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "workers: 1", "workers: ~", "store: {kind: embedded}", "budgets: []", "cache:", "identity: {}", "limits: []",
+        "telemetry: {genai_semconv: v1_41, openinference: false, capture_content: false, http_client_spans: false, keep: {}}",
+        "routes: [{name: a, to: [openai], strategy: priority, critical: false, mode: enforce, failover: {}, match: {task: []}}]",
+    ],
+)  # fmt: skip
+def test_key_not_built_yet_that_asks_for_nothing_is_accepted(text: str) -> None:
+    assert load(MINIMAL + text).targets
+
+
+@pytest.mark.parametrize(
+    "text", ["workers: 2", "store: {kind: redis}", "store: {kind: embedded, url: x}", "telemetry: {openinference: true}", "keys: [~]"]
+)
+def test_key_not_built_yet_with_another_value_is_refused(text: str) -> None:
+    assert "is not built in this version" in only_problem(MINIMAL + text)
+
+
+def test_every_key_not_built_yet_is_refused_where_the_table_says() -> None:
+    sections = {
+        "targets.*.": "targets: {openai: {provider: openai, KEY: 7}}",
+        "models.*.targets[].": MINIMAL + "models: {a: {targets: [{target: openai, KEY: 7}]}}",
+        "routes[].to[].": MINIMAL + "routes: [{name: a, to: [{target: openai, KEY: 7}]}]",
+        "routes[].match.": MINIMAL + "routes: [{name: a, to: [openai], match: {KEY: 7}}]",
+        "routes[].": MINIMAL + "routes: [{name: a, to: [openai], KEY: 7}]",
+        "telemetry.": MINIMAL + "telemetry: {KEY: 7}",
+        "": MINIMAL + "KEY: 7",
+    }
+    for shape in NOT_YET:
+        section = next(prefix for prefix in sections if shape.startswith(prefix) and "." not in shape[len(prefix) :])
+        assert f"`{shape[len(section) :]}` is not built in this version" in only_problem(
+            sections[section].replace("KEY", shape[len(section) :])
+        )
+
+
+def test_rotation_of_credentials_is_not_built_yet() -> None:
+    problem = only_problem("targets: {openai: {provider: openai, credential: [sk-1, sk-2]}}")
+    assert "targets.openai.credential: the rotation of credentials is not built in this version" in problem
+    assert "sk-1" not in problem
+
+
+def test_contract_has_no_key_that_this_version_does_not_know() -> None:
+    text = (Path(__file__).parent / "contract.yaml").read_text(encoding="utf-8")
+    told = problems(text, {"ANTHROPIC_API_KEY": "sk-1"})
+    assert [line for line in told if "is not built in this version" not in line and "has no failover yet" not in line] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "targets: {openai: {provider: openai, credential: 1234567}}",
+        "targets: {openai: {provider: openai, credential: 'sk 1234567 é'}}",
+        "targets: {openai: {provider: openai, credential: {a: 1234567}}}",
+        "targets: {openai: 's1234567'}",
+        "targets: {openai: {provider: openai, credentials: s1234567}}",
+        "targets: {openai: {provider: openai, base_url: 'https://user:1234567@host'}}",
+        "targets: {openai: {provider: openai, base_url: 'https://host?key=1234567'}}",
+        "targets: {openai: {provider: '${env:S}'}}",
+        "targets: {openai: {provider: openai, base_url: '${env:S}'}}",
+        "targets: {openai: {provider: openai, timeouts: {connect_s: '${env:S}'}}}",
+        MINIMAL + "admin: {token: 1234567}",
+        MINIMAL + "admin: {token: '1234567 '}",
+        MINIMAL + "listen: ${env:S}",
+        MINIMAL + "telemetry: {otlp: {headers: {authorization: 1234567}}}",
+        MINIMAL + "telemetry: {otlp: {headers: {authorization: [s1234567]}}}",
+        MINIMAL + "telemetry: {otlp: {headers: {authorization: '1234567é'}}}",
+        MINIMAL + "telemetry: {trust_upstream_context: ['x${env:S}']}",
+        MINIMAL + "routes: [{name: a, to: ['${env:S}']}]",
+        MINIMAL + "routes: [{name: a, to: ['x${file:/s}']}]",
+        MINIMAL + "routes: [{name: '${env:S}', to: [openai]}, {name: '${env:S}', to: [openai]}]",
+        MINIMAL + "routes: [{name: a, to: [openai], match: {header: {authorization: 1234567}}}]",
+        MINIMAL + "prices: {on_unknown: '${env:S}'}",
+        MINIMAL + "transparent: ${env:S}",
+    ],
+)  # fmt: skip
+def test_no_message_holds_a_secret(text: str) -> None:
+    told = problems(text, {"S": "s1234567"}, {"/s": "1234567"})
+    assert "1234567" not in "\n".join(told)
+
+
+def test_nearest_name_is_not_told_for_a_secret() -> None:
+    assert "did you mean" not in only_problem(MINIMAL + "routes: [{name: a, to: ['${env:S}']}]", {"S": "openaii"})
+
+
+def test_repr_of_a_configuration_holds_no_secret() -> None:
+    text = (
+        "targets: {openai: {provider: openai, credential: s1234567}}\nadmin: {token: s1234567}\ntelemetry: {otlp: {headers: {a: s1234567}}}"
+    )
+    assert "1234567" not in repr(load(text))
+
+
+def test_two_targets_without_routes_are_refused() -> None:
+    assert "routes: is required with more than one target (2 given)" in only_problem(TWO_TARGETS)
