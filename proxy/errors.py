@@ -96,9 +96,3 @@ class UpstreamClosed(UpstreamError):
     """The connection broke before the reply was whole."""
 
     code, retry, error_type = "upstream_closed", True, "closed"
-
-
-class Draining(PosternError):
-    """Postern is shutting down."""
-
-    status, code, retry = 503, "draining", True

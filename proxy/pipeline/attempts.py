@@ -6,7 +6,9 @@ Here: one attempt, and the second one that leaves out what the target refused. N
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
 
 from proxy.call import Outcome
 from proxy.errors import ClientGone, PosternError, UpstreamError, UpstreamTimeout
@@ -40,9 +42,10 @@ async def run_attempts(gate: Gate, runtime: Runtime, call: CallState, reply: Cli
 def _renamed(call: CallState) -> bytes | None:
     """The request's body, with the target's model name where the route gives one."""
     assert call.decision is not None
-    if call.body is None or call.fields is None or call.decision.model in (None, call.fields.model):
+    model = call.decision.model
+    if call.body is None or call.fields is None or model is None or model == call.fields.model:
         return call.body
-    return set_field(call.body, "model", b'"%b"' % call.decision.model.encode()) if call.decision.model else call.body
+    return set_field(call.body, "model", msgspec.json.encode(model))
 
 
 async def _attempt(
@@ -89,16 +92,22 @@ async def _open(gate: Gate, runtime: Runtime, call: CallState, attempt: AttemptS
     if not target.passthrough:
         url = without_query_key(url)
     headers = upstream_headers(call, attempt, injected)
+    limit = asyncio.timeout(target.timeouts.first_byte_s)
+
+    def uploaded() -> None:
+        limit.reschedule(asyncio.get_running_loop().time() + target.timeouts.first_byte_s)
+
     body: bytes | AsyncIterator[bytes] | None = attempt.body
     declared = call.request.body.declared_bytes
     if body is None and declared != 0:
-        body = _passed_on(call, runtime.max_body_bytes)
+        body = _passed_on(call, runtime.max_body_bytes, uploaded)
         if declared is not None:
             headers.append((b"content-length", b"%d" % declared))
     attempt.sent = True
     try:
-        # A passed-on upload takes as long as the client takes.
-        async with asyncio.timeout(target.timeouts.first_byte_s if attempt.body is not None or declared == 0 else None):
+        async with limit:
+            if attempt.body is None and declared != 0:
+                limit.reschedule(None)  # an upload takes as long as the client takes; the target's time begins after it
             upstream_reply = await gate.upstream.open(target, call.request.method, url, headers, body)
     except TimeoutError as error:
         raise UpstreamTimeout(
@@ -115,8 +124,8 @@ async def _open(gate: Gate, runtime: Runtime, call: CallState, attempt: AttemptS
     return upstream_reply
 
 
-async def _passed_on(call: CallState, limit: int) -> AsyncIterator[bytes]:
-    """The client's upload in pieces, none of it kept."""
+async def _passed_on(call: CallState, limit: int, uploaded: Callable[[], None]) -> AsyncIterator[bytes]:
+    """The client's upload in pieces, none of it kept; `uploaded` is called after the last."""
     try:
         async for piece in call.request.body.stream(limit):
             call.request_bytes += len(piece)
@@ -124,3 +133,4 @@ async def _passed_on(call: CallState, limit: int) -> AsyncIterator[bytes]:
     except PosternError as error:
         call.body_error = error
         raise
+    uploaded()

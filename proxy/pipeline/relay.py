@@ -121,14 +121,18 @@ class Relay:
         return False
 
     def _classify(self, head: bytes, tail: bytes) -> None:
-        attempt, status = self._attempt, self._upstream.status
-        facts = attempt.facts = read_reply(self._call.api.kind, status, head, tail)
-        attempt.capture = head
-        attempt.outcome = outcome_of(status)
-        if facts.error is not None or attempt.outcome is not Outcome.SUCCEEDED:
-            outcome = Outcome.FAILED if attempt.outcome is Outcome.SUCCEEDED else attempt.outcome  # an error inside a 200
-            code = (facts.error.code or facts.error.type) if facts.error else None
-            attempt.fail(outcome, code or str(status), facts.error.message if facts.error else "")
+        status = self._upstream.status
+        facts = self._attempt.facts = read_reply(self._call.api.kind, status, head, tail)
+        self._attempt.capture = head
+        outcome = outcome_of(status)
+        if outcome is Outcome.SUCCEEDED and facts.error is not None and self._call.api.billable:
+            outcome = Outcome.FAILED  # an error inside a 200; to read a Response that failed is no failure
+        if outcome is Outcome.SUCCEEDED:
+            self._attempt.outcome = outcome
+        else:
+            error = facts.error
+            code = (error.code or error.type) if error else None
+            self._attempt.fail(outcome, code or str(status), error.message if error else None)
 
     # -- everything else that isn't a stream of events ---------------------------------------------------------------
 
