@@ -28,11 +28,9 @@ from proxy.config.problems import ConfigError
 from proxy.data.price_data import read_prices
 from proxy.observer_settings import encode_settings, observer_settings
 from proxy.pipeline.handle_call import handle_call
-from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.policy.price_match import ShippedPrices
 from proxy.policy.pricing import PriceBook
-from proxy.ports import ClientReply, ClientTunnel
 from proxy.receivers.admin import AdminServer
 from proxy.receivers.http import GateServer
 from proxy.record_link.observer_process import ObserverProcess
@@ -93,7 +91,8 @@ class App:
         bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311  # ids, not secrets: no system call for each
         self._upstream = HttpUpstream()
         self._gate = Gate(self._runtime(), self._upstream, TcpTunnelDialer(), self._observer.link, clock, bits)
-        self._server = GateServer(self._handle, clock)
+        gate = self._gate
+        self._server = GateServer(lambda request, reply, tunnel: handle_call(gate, request, reply, tunnel), clock)
         admin = AdminServer(config.admin.token, self.status, self._not_ready)
         loop = asyncio.get_running_loop()
         listener = await _listen(self._server, config.listen, "listen")
@@ -143,11 +142,6 @@ class App:
             closing = self._close_simulated()
             if asyncio.iscoroutine(closing):
                 await closing
-
-    # -- calls --------------------------------------------------------------------------------------------------------
-
-    async def _handle(self, request: ClientRequest, reply: ClientReply, tunnel: ClientTunnel) -> None:
-        await handle_call(self._gate, request, reply, tunnel)
 
     # -- configuration ------------------------------------------------------------------------------------------------
 

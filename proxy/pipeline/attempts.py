@@ -13,6 +13,7 @@ import msgspec
 from proxy.call import Outcome
 from proxy.errors import ClientGone, PosternError, UpstreamError, UpstreamTimeout
 from proxy.pipeline.headers import upstream_headers
+from proxy.pipeline.idle_guard import IdleGuard
 from proxy.pipeline.relay import Relay
 from proxy.pipeline.runtime import Endpoint, Gate, Runtime
 from proxy.pipeline.state import AttemptState, CallState
@@ -54,9 +55,11 @@ async def _attempt(
     """One attempt, to its end. True if it was refused for the `include_usage` we put in, and nothing has reached the client."""
     attempt = begin_attempt(gate, call, endpoint)
     attempt.body = body
+    guard = IdleGuard(endpoint.target.timeouts, attempt.start_ns, _canceller())
+    gate.watch.add(guard)
     try:
-        upstream_reply = await _open(gate, runtime, call, attempt, injected)
-        relay = Relay(gate, runtime, call, attempt, upstream_reply, reply, injected)
+        upstream_reply = await _open(gate, runtime, call, attempt, guard, injected)
+        relay = Relay(gate, runtime, call, attempt, guard, upstream_reply, reply, injected)
         try:
             return await relay.run()
         finally:
@@ -71,7 +74,14 @@ async def _attempt(
         attempt.outcome = Outcome.INTERRUPTED if gate.stopping else Outcome.ABANDONED
         raise
     finally:
+        gate.watch.discard(guard)
         attempt.end_ns = gate.clock.monotonic_ns()
+
+
+def _canceller() -> Callable[[], object]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task.cancel
 
 
 def begin_attempt(gate: Gate, call: CallState, endpoint: Endpoint) -> AttemptState:
@@ -84,7 +94,7 @@ def begin_attempt(gate: Gate, call: CallState, endpoint: Endpoint) -> AttemptSta
     return attempt
 
 
-async def _open(gate: Gate, runtime: Runtime, call: CallState, attempt: AttemptState, injected: bool) -> UpstreamReply:
+async def _open(gate: Gate, runtime: Runtime, call: CallState, attempt: AttemptState, guard: IdleGuard, injected: bool) -> UpstreamReply:
     """Send the request, wait for the reply's head. Raises UpstreamError, and what broke the client's own upload."""
     endpoint = attempt.endpoint
     target = endpoint.target
@@ -92,27 +102,19 @@ async def _open(gate: Gate, runtime: Runtime, call: CallState, attempt: AttemptS
     if not target.passthrough:
         url = without_query_key(url)
     headers = upstream_headers(call, attempt, injected)
-    limit = asyncio.timeout(target.timeouts.first_byte_s)
-
-    def uploaded() -> None:
-        limit.reschedule(asyncio.get_running_loop().time() + target.timeouts.first_byte_s)
-
     body: bytes | AsyncIterator[bytes] | None = attempt.body
     declared = call.request.body.declared_bytes
     if body is None and declared != 0:
-        body = _passed_on(call, runtime.max_body_bytes, uploaded)
+        body = _passed_on(gate, runtime, call, guard)
         if declared is not None:
             headers.append((b"content-length", b"%d" % declared))
     attempt.sent = True
     try:
-        async with limit:
-            if attempt.body is None and declared != 0:
-                limit.reschedule(None)  # an upload takes as long as the client takes; the target's time begins after it
-            upstream_reply = await gate.upstream.open(target, call.request.method, url, headers, body)
-    except TimeoutError as error:
-        raise UpstreamTimeout(
-            f"Target '{target.name}' sent no reply within {target.timeouts.first_byte_s:g} s (timeouts.first_byte_s).", param=target.name
-        ) from error
+        upstream_reply = await gate.upstream.open(target, call.request.method, url, headers, body)
+    except asyncio.CancelledError:
+        if guard.expired and _take_back_cancel():
+            raise UpstreamTimeout(f"Target '{target.name}' failed: {guard.expired}.", param=target.name) from None
+        raise
     except UpstreamError as error:
         attempt.sent = error.sent
         if call.body_error is not None:
@@ -124,13 +126,19 @@ async def _open(gate: Gate, runtime: Runtime, call: CallState, attempt: AttemptS
     return upstream_reply
 
 
-async def _passed_on(call: CallState, limit: int, uploaded: Callable[[], None]) -> AsyncIterator[bytes]:
-    """The client's upload in pieces, none of it kept; `uploaded` is called after the last."""
+def _take_back_cancel() -> bool:
+    """Undo the guard's cancellation; False if somebody else (the client's leaving) cancelled too."""
+    task = asyncio.current_task()
+    return task is not None and task.uncancel() == 0
+
+
+async def _passed_on(gate: Gate, runtime: Runtime, call: CallState, guard: IdleGuard) -> AsyncIterator[bytes]:
+    """The client's upload in pieces, none of it kept. It takes as long as the client takes: each piece winds the guard up again."""
     try:
-        async for piece in call.request.body.stream(limit):
+        async for piece in call.request.body.stream(runtime.max_body_bytes):
             call.request_bytes += len(piece)
+            guard.last_ns = gate.clock.monotonic_ns()
             yield piece
     except PosternError as error:
         call.body_error = error
         raise
-    uploaded()

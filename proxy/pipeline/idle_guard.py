@@ -1,6 +1,7 @@
-"""Closes upstreams that went silent, at the price of one timer for all replies instead of one per chunk.
+"""Gives up on upstreams that went silent, at the price of one timer for all attempts instead of some per call.
 
-Here: idle and total time of replies. Not here: the time until a reply's head (attempts.py).
+Here: the time to a reply's head, its idle and its total time.
+Not here: the time to connect (upstream/), what follows (attempts.py, relay.py).
 """
 
 from __future__ import annotations
@@ -16,27 +17,36 @@ TICK_S = 0.25  # how late a silence may be noticed
 
 
 class IdleGuard:
-    """One reply under watch: after its time is up `close` is called, and `expired` says why."""
+    """One attempt under watch: when its time is up `give_up` is called, and `expired` says why. It begins with the wait for the head."""
 
-    __slots__ = ("close", "expired", "last_ns", "started_ns", "timeouts")
+    __slots__ = ("expired", "give_up", "has_head", "last_ns", "started_ns", "timeouts")
 
-    def __init__(self, timeouts: Timeouts, started_ns: int, now_ns: int, close: Callable[[], None]) -> None:
+    def __init__(self, timeouts: Timeouts, started_ns: int, give_up: Callable[[], object]) -> None:
         self.timeouts = timeouts
         self.started_ns = started_ns
-        self.last_ns = now_ns  # when something last arrived
-        self.close = close
+        self.last_ns = started_ns  # when something last went or came
+        self.give_up = give_up
+        self.has_head = False
         self.expired = ""
 
+    def head_arrived(self, now_ns: int, give_up: Callable[[], object]) -> None:
+        """From here on it is the reply that is watched."""
+        self.has_head = True
+        self.last_ns = now_ns
+        self.give_up = give_up
+
     def check(self, now_ns: int) -> bool:
-        """Whether the reply's time is up; then its upstream is closed."""
-        timeouts = self.timeouts
-        if now_ns - self.last_ns >= timeouts.idle_s * NS_PER_S:
+        """Whether the attempt's time is up; then it was given up."""
+        timeouts, silent_ns = self.timeouts, now_ns - self.last_ns
+        if not self.has_head and silent_ns >= timeouts.first_byte_s * NS_PER_S:
+            self.expired = f"no reply within {timeouts.first_byte_s:g} s (timeouts.first_byte_s)"
+        elif self.has_head and silent_ns >= timeouts.idle_s * NS_PER_S:
             self.expired = f"nothing came for {timeouts.idle_s:g} s (timeouts.idle_s)"
         elif timeouts.total_s is not None and now_ns - self.started_ns >= timeouts.total_s * NS_PER_S:
             self.expired = f"not done after {timeouts.total_s:g} s (timeouts.total_s)"
         else:
             return False
-        self.close()
+        self.give_up()
         return True
 
 
@@ -49,13 +59,13 @@ class Watch:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, guard: IdleGuard) -> None:
-        """Watch a reply."""
+        """Watch an attempt."""
         self._guards.add(guard)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def discard(self, guard: IdleGuard) -> None:
-        """The reply is over."""
+        """The attempt is over."""
         self._guards.discard(guard)
 
     def _tick(self) -> None:

@@ -38,6 +38,7 @@ class Relay:
         runtime: Runtime,
         call: CallState,
         attempt: AttemptState,
+        guard: IdleGuard,
         upstream: UpstreamReply,
         reply: ClientReply,
         injected: bool,
@@ -54,8 +55,8 @@ class Relay:
         coding = header(upstream.headers, b"content-encoding")
         self._decoder: Decoder | None = None if is_identity(coding) else decoder_for(coding)
         self._unreadable = self._decoder is None and not is_identity(coding)
-        self._guard = IdleGuard(attempt.endpoint.target.timeouts, attempt.start_ns, self._head_ns, upstream.close)
-        gate.watch.add(self._guard)
+        self._guard = guard
+        guard.head_arrived(self._head_ns, upstream.close)
 
     async def run(self) -> bool:
         """Relay the reply. True: nothing was sent on, for the target refused our `include_usage`.
@@ -75,7 +76,6 @@ class Relay:
 
     def close(self) -> None:
         """Give the connection back, or drop it: a client that left must not keep the upstream generating."""
-        self._gate.watch.discard(self._guard)
         if self._whole:
             self._upstream.release()
         else:
@@ -239,7 +239,7 @@ class Relay:
         if not self._guard.expired:
             return error
         name = self._attempt.endpoint.target.name
-        return UpstreamTimeout(f"Target '{name}' went silent: {self._guard.expired}.", param=name)
+        return UpstreamTimeout(f"Target '{name}' failed: {self._guard.expired}.", param=name)
 
     async def _start(self, drop: tuple[bytes, ...] = (), extra: HeaderList | None = None) -> None:
         call, attempt = self._call, self._attempt

@@ -32,13 +32,12 @@ class RecordLink:
         self._queue: deque[bytes] = deque()  # frames that aren't acknowledged, oldest first
         self._queued_bytes = 0
         self._sent = 0  # how many of them were handed to the kernel
-        self._partial = b""  # the rest of what the kernel took only a part of
+        self._partial = memoryview(b"")  # the rest of what the kernel took only a part of
         self._acknowledged = 0  # of this connection
         self._socket: socket.socket | None = None
         self._frames = FrameReader()
         self._flushing: asyncio.TimerHandle | None = None
-        self._writing = False
-        self._finished = False
+        self._finishing = False  # no more will be sent to this observer
         self.dropped: dict[str, int] = {}  # by cause
         self.recorded = 0
         self.acknowledged = 0
@@ -59,8 +58,11 @@ class RecordLink:
             return
         self._queue.append(frame)
         self._queued_bytes += len(frame)
-        if self._flushing is None and not self._writing and not self._finished and self._socket is not None:
-            self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+        if self._flushing is None and not self._finishing and self._socket is not None:
+            self._flush_later()
+
+    def _flush_later(self) -> None:
+        self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
 
     def _drop(self, cause: str) -> None:
         self.dropped[cause] = self.dropped.get(cause, 0) + 1
@@ -85,9 +87,9 @@ class RecordLink:
         end.setblocking(False)
         self._socket = end
         self._frames = FrameReader()
-        self._finished = False
+        self._finishing = False
         self._sent = self._acknowledged = 0
-        self._partial = settings
+        self._partial = memoryview(settings)
         asyncio.get_running_loop().add_reader(end.fileno(), self._on_readable)
         self._flush()
 
@@ -98,30 +100,32 @@ class RecordLink:
             self._flushing = None
         if self._socket is None:
             return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._socket.fileno())
-        self._stop_writing()
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
         self._socket = None
 
     def finish(self) -> None:
         """Send what is left and say that no more will come; what is recorded from now on waits for the next observer."""
-        if self._finished:
-            return
-        self._flush()
-        if self._socket is not None and not self._writing:
-            self._finished = True
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_WR)
+        if not self._finishing:
+            self._finishing = True
+            self._flush()
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        self._flushing = None
+        """Hand the kernel what it takes.
+
+        An observer that is behind is tried again in a moment: to be told of every free byte would cost the gate more than it brings.
+        """
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
         while self._socket is not None:
             data = self._partial or self._next_bytes()
             if not data:
-                self._stop_writing()
+                if self._finishing:
+                    with contextlib.suppress(OSError):
+                        self._socket.shutdown(socket.SHUT_WR)
                 return
             try:
                 written = self._socket.send(data)
@@ -132,26 +136,16 @@ class RecordLink:
                 return
             self._partial = data[written:]
             if self._partial:
-                self._start_writing()
+                self._flush_later()
                 return
 
-    def _next_bytes(self) -> bytes:
+    def _next_bytes(self) -> memoryview:
         """The next frames as one piece; they stay queued until they are acknowledged."""
         queue, first, size = self._queue, self._sent, 0
         while self._sent < len(queue) and size < MAX_SEND_BYTES:
             size += len(queue[self._sent])
             self._sent += 1
-        return b"".join(queue[index] for index in range(first, self._sent))
-
-    def _start_writing(self) -> None:
-        if not self._writing and self._socket is not None:
-            self._writing = True
-            asyncio.get_running_loop().add_writer(self._socket.fileno(), self._flush)
-
-    def _stop_writing(self) -> None:
-        if self._writing and self._socket is not None:
-            self._writing = False
-            asyncio.get_running_loop().remove_writer(self._socket.fileno())
+        return memoryview(b"".join(queue[index] for index in range(first, self._sent)))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

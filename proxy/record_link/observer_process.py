@@ -82,10 +82,9 @@ class ObserverProcess:
             self._restarting.cancel()
             self.start()  # what is queued deserves a last try
         self.link.finish()
-        deadline = asyncio.get_running_loop().time() + STOP_S
-        while self._process is not None and self._process.poll() is None and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
-            self.link.finish()
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                await asyncio.to_thread(self._process.wait, STOP_S)
         self._reap()
         self.link.disconnect()
 

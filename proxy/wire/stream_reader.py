@@ -16,6 +16,7 @@ from proxy.wire.reply import read_cut
 from proxy.wire.reply_facts import Document, FactsReader, ReplyFacts, decode_document
 from proxy.wire.sse import data_of, events, whole_events_end
 
+WAITING_BYTES = 16 << 10  # after the first content, events are looked through this much at a time: a search costs more to start than to run
 KEPT_RAW_BYTES = 64 << 10
 KEPT_TEXT_CHARACTERS = 4 << 20
 LARGEST_EVENT_BYTES = 1 << 20  # beyond it only the ends of an event are kept: an image, or a response with one in it
@@ -56,20 +57,40 @@ class StreamReader:
         self._read_to = 0  # offset in _raw: events before it were read
         self._texts: list[str] = []
         self._text_characters = 0
+        self._waiting: list[bytes] = []  # chunks not looked at yet
+        self._waiting_bytes = 0
         self._cut_head = b""  # of an event larger than LARGEST_EVENT_BYTES, whose tail is in _raw
 
     @property
     def ended(self) -> bool:
         """Whether the stream's own end mark came."""
+        self._take_waiting()
         return self._facts.facts.ended
 
     @property
     def error(self) -> ErrorFacts | None:
         """The error that an event told, if one did."""
+        self._take_waiting()
         return self._facts.facts.error
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the stream."""
+        if self.first_content:
+            self._waiting.append(chunk)
+            self._waiting_bytes += len(chunk)
+            if self._waiting_bytes > WAITING_BYTES:
+                self._take_waiting()
+        else:
+            self._take(chunk)
+
+    def _take_waiting(self) -> None:
+        if self._waiting:
+            block = b"".join(self._waiting)
+            self._waiting.clear()
+            self._waiting_bytes = 0
+            self._take(block)
+
+    def _take(self, chunk: bytes) -> None:
         raw = self._raw
         if self._read_to == len(raw) and chunk.endswith(_EVENT_ENDS):
             raw += chunk
@@ -83,6 +104,7 @@ class StreamReader:
 
     def result(self) -> ReplyFacts:
         """The facts of the whole stream; call it once, at its end. A kind without end mark counts as ended if no error came."""
+        self._take_waiting()
         rest = bytes(self._raw[self._read_to :])
         if rest.strip():
             self._read_to = len(self._raw)
@@ -94,6 +116,7 @@ class StreamReader:
 
     def uncounted(self) -> tuple[str, bytes]:
         """The output text of the events let go, and the raw bytes kept after them."""
+        self._take_waiting()
         return "".join(self._texts), bytes(self._raw)
 
     def _feed_piece(self, chunk: bytes) -> None:
