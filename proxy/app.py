@@ -267,7 +267,10 @@ def _fingerprint(path: str, loaded: LoadedConfig) -> list[tuple[str, int, int]]:
 def serve(path: str, loaded: LoadedConfig, environment: Mapping[str, str], started: Callable[[App], None]) -> None:
     """Run one Postern until it is told to stop. Raises OSError if it can't start."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    Path(loaded.config.state_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        Path(loaded.config.state_dir).mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OSError(error.errno, f"state_dir: can't make the folder {loaded.config.state_dir}: {error.strerror}") from error
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(App(path, loaded, environment).run(started))
 

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from threading import Condition, Thread
 
+import msgspec
+
 from proxy.call import Outcome, Target, Usage, UsageSource
 from proxy.observer import counters
 from proxy.observer.counters import Counters
@@ -56,7 +58,7 @@ class UsageCounter:
                 self._fill_attempt(record, attempt, attempt.uncounted)
 
     def _fill_attempt(self, record: CallRecord, attempt: AttemptRecord, raw: Uncounted) -> None:
-        if attempt.usage is not None or attempt.outcome in _UNBILLED or attempt.error_type == _NOT_SENT:
+        if attempt.outcome in _UNBILLED or attempt.error_type == _NOT_SENT:
             attempt.uncounted = None
             return
         usage = self._count(record.operation, attempt, raw)
@@ -64,6 +66,8 @@ class UsageCounter:
             self._counters.add(counters.UNCOUNTABLE)
             return
         self._counters.add(counters.TOKENIZER_COUNTS)
+        if attempt.usage is not None:  # Anthropic told the input before the message was cut: only the output is ours to count
+            usage = msgspec.structs.replace(attempt.usage, output_tokens=usage.output_tokens, source=UsageSource.TOKENIZER)
         attempt.usage = usage
         attempt.uncounted = None
         self._price(record, attempt, usage)

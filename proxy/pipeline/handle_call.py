@@ -44,9 +44,9 @@ async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tu
     except PosternError as error:
         await send_error(call, reply, error, runtime)
     except ClientGone:
-        call.outcome = Outcome.ABANDONED
+        call.outcome = call.attempts[-1].outcome if call.attempts else Outcome.ABANDONED
     except asyncio.CancelledError:
-        call.outcome = Outcome.INTERRUPTED if gate.stopping else Outcome.ABANDONED
+        call.outcome = call.attempts[-1].outcome if call.attempts else Outcome.ABANDONED
         raise
     except Exception as error:
         call.error_type, call.error_message = "internal_error", type(error).__name__

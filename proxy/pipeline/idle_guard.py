@@ -19,7 +19,7 @@ TICK_S = 0.25  # how late a silence may be noticed
 class IdleGuard:
     """One attempt under watch: when its time is up `give_up` is called, and `expired` says why. It begins with the wait for the head."""
 
-    __slots__ = ("expired", "give_up", "has_head", "last_ns", "started_ns", "timeouts")
+    __slots__ = ("expired", "give_up", "has_head", "is_sending", "last_ns", "started_ns", "timeouts")
 
     def __init__(self, timeouts: Timeouts, started_ns: int, give_up: Callable[[], object]) -> None:
         self.timeouts = timeouts
@@ -27,6 +27,7 @@ class IdleGuard:
         self.last_ns = started_ns  # when something last went or came
         self.give_up = give_up
         self.has_head = False
+        self.is_sending = False  # it is a slow client that is waited for: the upstream isn't asked for more
         self.expired = ""
 
     def head_arrived(self, now_ns: int, give_up: Callable[[], object]) -> None:
@@ -40,7 +41,7 @@ class IdleGuard:
         timeouts, silent_ns = self.timeouts, now_ns - self.last_ns
         if not self.has_head and silent_ns >= timeouts.first_byte_s * NS_PER_S:
             self.expired = f"no reply within {timeouts.first_byte_s:g} s (timeouts.first_byte_s)"
-        elif self.has_head and silent_ns >= timeouts.idle_s * NS_PER_S:
+        elif self.has_head and not self.is_sending and silent_ns >= timeouts.idle_s * NS_PER_S:
             self.expired = f"nothing came for {timeouts.idle_s:g} s (timeouts.idle_s)"
         elif timeouts.total_s is not None and now_ns - self.started_ns >= timeouts.total_s * NS_PER_S:
             self.expired = f"not done after {timeouts.total_s:g} s (timeouts.total_s)"

@@ -51,6 +51,7 @@ class Relay:
         self._reply = reply
         self._injected = injected
         self._head_ns = gate.clock.monotonic_ns()
+        self._is_edited = False  # content coding undone, our own usage chunk taken out
         self._whole = False  # the reply was read to its end
         coding = header(upstream.headers, b"content-encoding")
         self._decoder: Decoder | None = None if is_identity(coding) else decoder_for(coding)
@@ -142,7 +143,7 @@ class Relay:
         try:
             piece = first or await self._read()
             while piece:
-                await self._reply.write(piece)
+                await self._write(piece)
                 self._call.response_bytes += len(piece)
                 if capture is not None:
                     capture.feed(self._decoder.feed(piece) if self._decoder else piece)
@@ -162,6 +163,7 @@ class Relay:
         attempt, call, reply = self._attempt, self._call, self._reply
         reader = attempt.reader = StreamReader(call.api.kind, self._choice_count())
         edit = UsageChunkFilter(attempt.endpoint.dialect) if self._injected and not self._unreadable else None
+        self._is_edited = edit is not None
         decoder = self._decoder
         await self._start(drop=EDITED if edit else ())
         if not self._upstream.has_data:
@@ -171,12 +173,16 @@ class Relay:
         guard, now_ns = self._guard, self._gate.clock.monotonic_ns
         try:
             while chunk := await read():
-                guard.last_ns = now_ns()
                 plain = decoder.feed(chunk) if decoder else chunk
                 out = edit.feed(plain) if edit else chunk
                 if out:
+                    guard.is_sending = True
                     await write(out)
+                    guard.is_sending = False
                     call.response_bytes += len(out)
+                elif first:
+                    reply.flush()  # the head doesn't wait for an event that is held back
+                guard.last_ns = now_ns()
                 feed(plain)
                 if first and reader.first_content:
                     first = False
@@ -234,6 +240,13 @@ class Relay:
             self._whole = True
         return chunk
 
+    async def _write(self, data: bytes) -> None:
+        """Pass bytes on; the time a slow client takes isn't the upstream's silence."""
+        self._guard.is_sending = True
+        await self._reply.write(data)
+        self._guard.is_sending = False
+        self._guard.last_ns = self._gate.clock.monotonic_ns()
+
     def _cause(self, error: UpstreamError) -> UpstreamError:
         """The error itself, or the time-out if it was the guard that closed the connection."""
         if not self._guard.expired:
@@ -260,7 +273,7 @@ class Relay:
 
     def _coded(self) -> bool:
         """Whether the bytes on their way are in a content coding: no event of ours can be put among them."""
-        return self._decoder is not None or self._unreadable
+        return (self._decoder is not None and not self._is_edited) or self._unreadable
 
     def _mark_first_chunk(self) -> None:
         self._attempt.first_chunk_ns = self._call.first_chunk_ns = self._gate.clock.monotonic_ns()

@@ -148,6 +148,8 @@ def _uncounted(call: CallState, attempt: AttemptState) -> Uncounted | None:
     half_told = call.api.kind == "messages" and facts is not None and attempt.reader is not None and not facts.ended
     if attempt.body is None or not attempt.sent or not call.billable or (attempt.usage is not None and not half_told):
         return None
+    if attempt.outcome is Outcome.SUCCEEDED and (facts is None or not facts.ended):
+        return None  # it came whole and can't be read: its output is unknown, not none
     if (
         call.api.kind not in COUNTABLE_KINDS
         or attempt.outcome not in COUNTABLE_OUTCOMES

@@ -66,9 +66,8 @@ async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: Clien
 async def _refused(runtime: Runtime, call: CallState, attempt: AttemptState, upstream: UpstreamTunnel, reply: ClientReply) -> None:
     body = await upstream.read_refusal(MAX_REFUSAL_BYTES)
     error = read_error(body)
-    attempt.fail(
-        outcome_of(upstream.status), (error.code or error.type if error else None) or str(upstream.status), error.message if error else ""
-    )
+    outcome = outcome_of(upstream.status) if upstream.status >= 400 else Outcome.FAILED  # a final answer that is neither yes nor no
+    attempt.fail(outcome, (error.code or error.type if error else None) or str(upstream.status), error.message if error else "")
     headers = [field for field in forward_reply_headers(upstream.headers) if field[0].lower() != b"content-length"]
     headers.append((b"content-length", b"%d" % len(body)))
     if not runtime.transparent:

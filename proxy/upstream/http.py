@@ -5,15 +5,20 @@ Here: one pooled session, requests out. Not here: decisions, retries, what bytes
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import cast
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]  # documented for subclasses only
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.call import HeaderList, Target
+from proxy.errors import UpstreamGarbage
 from proxy.upstream.translate import FOREIGN, translate
 
 MAX_HEADER_BYTES = 64 << 10
@@ -21,6 +26,7 @@ DNS_CACHE_S = 30
 POOLED_S = 15.0  # shorter than most servers' keep-alive, or a request may meet a connection that is just being closed
 AUTOMATIC_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 MAX_CACHED_URLS = 1024
+FIRST_FINAL_STATUS = 200
 
 
 class HttpUpstream:
@@ -28,6 +34,7 @@ class HttpUpstream:
 
     def __init__(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_CACHE_S, keepalive_timeout=POOLED_S)
+        connector._factory = partial(_Connection, loop=asyncio.get_running_loop())
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -46,8 +53,7 @@ class HttpUpstream:
     ) -> HttpUpstreamReply:
         """See the port."""
         parsed, proxy = self._parse(url)
-        # aiohttp encodes header text as UTF-8: decoded the same way, every byte comes out as it came in.
-        fields = CIMultiDict([(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in headers])
+        fields = _fields(headers)
         try:
             response = await self._session.request(
                 method,
@@ -60,6 +66,9 @@ class HttpUpstream:
             )
         except FOREIGN as error:
             raise translate(error, target) from error
+        if response.status < FIRST_FINAL_STATUS:  # 101 to a request that asked for no upgrade, or no status at all
+            response.close()
+            raise UpstreamGarbage(f"Target '{target.name}' failed: it answered with status {response.status}.", param=target.name)
         return HttpUpstreamReply(response, target)
 
     def _parse(self, url: str) -> tuple[URL, str | None]:
@@ -86,6 +95,48 @@ class HttpUpstream:
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()
+
+
+def _fields(headers: HeaderList) -> CIMultiDict[str]:
+    """The fields as aiohttp wants them: it encodes text as UTF-8, so bytes that are UTF-8 come out as they came in."""
+    try:
+        fields = CIMultiDict([(name.decode("latin-1"), value.decode()) for name, value in headers])
+    except UnicodeDecodeError:  # bytes that aren't: aiohttp has no way to send them, and their Latin-1 text loses the least
+        fields = CIMultiDict([(name.decode("latin-1"), _text(value)) for name, value in headers])
+    if len({name.lower() for name in fields}) == len(fields):
+        return fields
+    spelling: dict[str, str] = {}  # aiohttp drops the first of two fields whose names differ in case only
+    return CIMultiDict([(spelling.setdefault(name.lower(), name), value) for name, value in fields.items()])
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+class _Connection(ResponseHandler):
+    """aiohttp's connection; but what a provider says on it unasked ends it, where aiohttp takes it for the next call's reply."""
+
+    _is_answered = False  # the head of the reply that was asked for has come
+
+    def set_response_params(self, **params: object) -> None:
+        """aiohttp calls this when a request is about to go out."""
+        self._is_answered = False
+        super().set_response_params(**params)  # type: ignore[arg-type]
+
+    def feed_data(self, data: tuple[RawResponseMessage, aiohttp.StreamReader], size: int = 0) -> None:
+        """aiohttp calls this with each head."""
+        self._is_answered = data[0].code >= FIRST_FINAL_STATUS
+        super().feed_data(data, size)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        if data and self._is_answered and (self._payload is None or self._payload.is_eof()):
+            self.close()
+        else:
+            super().data_received(data)
 
 
 class HttpUpstreamReply:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.call import Target
 from proxy.errors import ConnectFailed, UpstreamClosed, UpstreamError, UpstreamGarbage, UpstreamTimeout
+
+MAX_REASON_CHARS = 200
 
 # First match wins: from the particular to the general.
 TRANSLATION: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = (
@@ -43,10 +46,20 @@ FOREIGN: tuple[type[BaseException], ...] = (
 
 
 def translate(error: BaseException, target: Target) -> UpstreamError:
-    """Our error for a foreign one. Its message carries the cause's first line, which holds no header and no body."""
+    """Our error for a foreign one. Its message carries the cause's reason, which holds no header and no body."""
     for foreign, ours, what in TRANSLATION:
         if isinstance(error, foreign):
-            lines = str(error.__cause__ or error).splitlines()
-            detail = f" ({lines[0][:200]})" if lines and lines[0] else ""
+            reason = _reason(error.__cause__ or error)
+            detail = f" ({reason})" if reason else ""
             return ours(f"Target '{target.name}' failed: {what}{detail}.", param=target.name)
     raise error
+
+
+def _reason(cause: BaseException) -> str:
+    """The cause in a few words."""
+    text = str(cause)
+    if isinstance(cause, aiohttp.ServerDisconnectedError | aiohttp.ClientResponseError | HttpProcessingError):
+        # Behind the colon the parser quotes what it stumbled over, and a head that was cut is the message itself.
+        text = cause.message.partition(":")[0] if isinstance(cause.message, str) else ""
+    lines = text.splitlines()
+    return lines[0][:MAX_REASON_CHARS].rstrip(". ") if lines else ""

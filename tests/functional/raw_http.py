@@ -92,9 +92,14 @@ class Connection:
 
     def reset(self) -> None:
         """Break the connection: the other side sees a reset."""
+        self.break_off(self.writer)
+
+    @staticmethod
+    def break_off(writer: asyncio.StreamWriter) -> None:
+        """End a connection with a reset instead of in good order."""
         linger = struct.pack("ii", 1, 0)
-        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self.writer.transport.abort()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
 
     async def _read_head(self) -> bytes:
         try:
