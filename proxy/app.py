@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -37,6 +38,9 @@ from proxy.record_link.observer_process import ObserverProcess
 from proxy.upstream.http import HttpUpstream
 from proxy.upstream.tunnel import TcpTunnelDialer
 from proxy.wire.dialects.table import dialect
+
+if TYPE_CHECKING:
+    from proxy.simulated.server import SimulatedServer
 
 BACKLOG = 1024
 POLL_S = 2.0
@@ -68,17 +72,21 @@ class App:
         self._loaded_at_s = SystemClock.time_ns() / 1e9
         self._reload_error = ""
         self._fingerprint = _fingerprint(path, loaded)
-        self._draining = False
+        self._patient = True  # the drain waits for calls
         self._stop = asyncio.Event()
-        self._simulated_url = ""
-        self._close_simulated: Callable[[], object] | None = None
+        self._simulated: SimulatedServer | None = None
         self.addresses: list[str] = []
         self.admin_addresses: list[str] = []
 
     @property
+    def config_file(self) -> str:
+        """Where the configuration was read."""
+        return self._path
+
+    @property
     def simulates(self) -> bool:
         """Whether models of the simulated provider can be asked for."""
-        return bool(self._simulated_url)
+        return self._simulated is not None
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -95,8 +103,12 @@ class App:
         self._server = GateServer(lambda request, reply, tunnel: handle_call(gate, request, reply, tunnel), clock)
         admin = AdminServer(config.admin.token, self.status, self._not_ready)
         loop = asyncio.get_running_loop()
-        listener = await _listen(self._server, config.listen, "listen")
-        admin_listener = await _listen(admin.server, config.admin.listen, "admin.listen")
+        try:
+            listener = await _listen(self._server, config.listen, "listen")
+            admin_listener = await _listen(admin.server, config.admin.listen, "admin.listen")
+        except OSError:
+            await self._close_provider_side()
+            raise
         self.addresses, self.admin_addresses = _names(listener), _names(admin_listener)
         self._observer.start()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,19 +126,18 @@ class App:
 
     def _on_stop_signal(self) -> None:
         if self._stop.is_set():
-            self._draining = False  # a second signal: no more waiting
+            self._patient = False  # a second signal: no more waiting
         self._stop.set()
 
     async def _drain(self, listener: asyncio.Server) -> None:
         """Take no new connections, let what is running finish, at most drain_s."""
-        self._draining = True
         listener.close()
         self._server.pre_shutdown()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._loaded.config.drain_s
         if self._gate.in_flight:
             log.info("draining: %d calls are running; a second signal cuts them", self._gate.in_flight)
-        while self._gate.in_flight and self._draining and loop.time() < deadline:  # noqa: ASYNC110
+        while self._gate.in_flight and self._patient and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_STEP_S)
         if self._gate.in_flight:
             log.warning("%d calls are cut", self._gate.in_flight)
@@ -137,11 +148,12 @@ class App:
         await self._observer.stop()
         admin_listener.close()
         await admin.server.shutdown(0.1)
+        await self._close_provider_side()
+
+    async def _close_provider_side(self) -> None:
         await self._upstream.close()
-        if self._close_simulated is not None:
-            closing = self._close_simulated()
-            if asyncio.iscoroutine(closing):
-                await closing
+        if self._simulated is not None:
+            await self._simulated.close()
 
     # -- configuration ------------------------------------------------------------------------------------------------
 
@@ -152,19 +164,18 @@ class App:
         return Runtime(config, targets, PriceBook(ShippedPrices(read_prices()), config.prices.overrides))
 
     def _resolved(self, target: Target, trusted: bool) -> Target:
-        base_url = target.base_url or self._simulated_url
+        base_url = target.base_url or (self._simulated.base_url if self._simulated else "")
         return msgspec.structs.replace(target, base_url=base_url, trusted_context=trusted)
 
     def _settings(self) -> bytes:
         return encode_settings(observer_settings(self._loaded.config, __version__))
 
     async def _start_simulated(self) -> None:
-        if self._simulated_url or all(target.base_url for target in self._loaded.targets.values()):
+        if self._simulated is not None or all(target.base_url for target in self._loaded.targets.values()):
             return
         from proxy.simulated.server import start_simulated  # only where it was asked for
 
-        server = await start_simulated()
-        self._simulated_url, self._close_simulated = server.base_url, server.close
+        self._simulated = await start_simulated()
 
     async def _poll(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy import __version__
@@ -102,7 +103,9 @@ def _say_hello(app: App) -> None:
             f"  Try it:     curl -s {base}/v1/chat/completions -H 'content-type: application/json' "
             '-d \'{"model": "sim/gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]}\'\n'
         )
-    sys.stdout.write("  Calls:      postern calls --follow\n")
+    beside = Path(sys.executable).with_name("postern")  # of an environment that needn't be on the PATH
+    command = os.path.relpath(beside) if beside.exists() else "postern"
+    sys.stdout.write(f"  Calls:      {command} calls --follow --config {app.config_file}\n")
     sys.stdout.flush()
 
 

@@ -34,19 +34,25 @@ async def run_attempts(gate: Gate, runtime: Runtime, call: CallState, reply: Cli
     injected = None
     if body is not None and call.fields is not None and asks_for_usage(call.api.kind, call.fields, endpoint.target.provider):
         injected = None if memory_key in gate.refuses_include_usage else inject(body, call.fields)
-    refusal = await _attempt(gate, runtime, call, reply, endpoint, body if injected is None else injected, injected is not None)
+    asked = _as_sent(call, body if injected is None else injected)
+    refusal = await _attempt(gate, runtime, call, reply, endpoint, asked, injected is not None)
     if refusal:
         gate.refuses_include_usage.add(memory_key)
-        await _attempt(gate, runtime, call, reply, endpoint, body, False)
+        await _attempt(gate, runtime, call, reply, endpoint, _as_sent(call, body), False)
 
 
 def _renamed(call: CallState) -> bytes | None:
-    """The request's body, with the target's model name where the route gives one."""
+    """The request's body without content coding, with the target's model name where the route gives one."""
     assert call.decision is not None
     model = call.decision.model
-    if call.body is None or call.fields is None or model is None or model == call.fields.model:
-        return call.body
-    return set_field(call.body, "model", msgspec.json.encode(model))
+    if call.plain is None or call.fields is None or model is None or model == call.fields.model:
+        return call.plain
+    return set_field(call.plain, "model", msgspec.json.encode(model))
+
+
+def _as_sent(call: CallState, body: bytes | None) -> bytes | None:
+    """The client's own bytes, content coding and all, where no rule edited them."""
+    return call.body if body is call.plain else body
 
 
 async def _attempt(
@@ -71,16 +77,17 @@ async def _attempt(
         attempt.fail(Outcome.REJECTED, error.code, error.message)
         raise
     except (asyncio.CancelledError, ClientGone):
-        attempt.outcome = _outcome_of_leaving(gate, attempt)
+        attempt.outcome = _outcome_of_leaving(gate, attempt, guard)
         raise
     finally:
         gate.watch.discard(guard)
         attempt.end_ns = gate.clock.monotonic_ns()
 
 
-def _outcome_of_leaving(gate: Gate, attempt: AttemptState) -> Outcome:
+def _outcome_of_leaving(gate: Gate, attempt: AttemptState, guard: IdleGuard) -> Outcome:
     """What became of an attempt whose call was cancelled. Clients often leave right after the end mark, and have all of it."""
-    if attempt.reader is not None and attempt.reader.ended and attempt.reader.error is None:
+    reader = attempt.reader
+    if reader is not None and not guard.is_sending and reader.ended and reader.error is None:
         return Outcome.SUCCEEDED
     return Outcome.INTERRUPTED if gate.stopping else Outcome.ABANDONED
 

@@ -23,6 +23,7 @@ from proxy.wire.content_coding import decoder_for, is_identity
 from proxy.wire.endpoints import endpoint_of, model_in_path
 from proxy.wire.headers import parse_traceparent
 from proxy.wire.http1 import header
+from proxy.wire.json_text import clean
 from proxy.wire.request import read_request
 from proxy.wire.urls import origin_form
 
@@ -61,7 +62,7 @@ def accept(gate: Gate, request: ClientRequest) -> CallState:
     bits = gate.random_bits
     call_id = f"{request.started_unix_ns // 1_000_000:012x}{bits(80):020x}"  # sorts by time
     call = CallState(request, call_id, "", f"{bits(64) or 1:016x}")
-    call.path = request.target.partition("?")[0]
+    call.path = clean(request.target.partition("?")[0])
     call.api = endpoint_of(request.method, call.path)
     parent = parse_traceparent(header(request.headers, b"traceparent"))
     if parent:
@@ -87,13 +88,14 @@ async def understand(call: CallState, runtime: Runtime) -> None:
         raise BodyTooLarge(runtime.max_body_bytes)
     if not call.api.json_body or not _is_json(header(request.headers, b"content-type")):
         return
-    call.body = await request.body.read(runtime.max_body_bytes)
+    call.body = call.plain = await request.body.read(runtime.max_body_bytes)
     call.request_bytes = len(call.body)
     coding = header(request.headers, b"content-encoding")
     if is_identity(coding):
         call.fields = read_request(call.body, call.api.kind)
     elif decoder := decoder_for(coding):
-        call.fields = read_request(decoder.feed(call.body), call.api.kind)
+        call.plain = decoder.feed(call.body)
+        call.fields = read_request(call.plain, call.api.kind)
 
 
 def _is_json(content_type: bytes) -> bool:

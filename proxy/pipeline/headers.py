@@ -23,6 +23,8 @@ def upstream_headers(call: CallState, attempt: AttemptState, injected: bool) -> 
         headers.append((b"traceparent", b"00-%b-%b-%b" % (call.trace_id.encode(), attempt.span_id.encode(), flags)))
         if call.trace_state:
             headers.append((b"tracestate", call.trace_state.encode("latin-1")))
+    if attempt.body is not call.body and call.plain is not call.body:  # edited, so it goes without its content coding
+        headers = [field for field in headers if field[0].lower() != b"content-encoding"]
     if injected:  # the reply has to be edited: ask for it uncompressed
         headers = [field for field in headers if field[0].lower() != b"accept-encoding"]
         headers.append((b"accept-encoding", b"identity"))
@@ -40,7 +42,8 @@ def own_headers(call: CallState, attempt: AttemptState | None, cost: Cost | None
         headers.append((b"x-postern-route", call.decision.route.encode()))
     if attempt is not None:
         headers.append((b"x-postern-target", attempt.endpoint.target.name.encode()))
-        headers.append((b"x-postern-overhead-ms", b"%.3f" % (overhead_ns / 1e6)))
+        if overhead_ns:
+            headers.append((b"x-postern-overhead-ms", b"%.3f" % (overhead_ns / 1e6)))
         if attempt.model:
             headers.append((b"x-postern-model", _field_value(attempt.model)))
     if cost is not None:

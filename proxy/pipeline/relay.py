@@ -102,7 +102,7 @@ class Relay:
             size += len(piece)
         self._whole = self._whole or size == announced
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if not self._whole:  # longer than announced
+        if not self._whole:  # longer than is worth reading first
             await self._run_through(None if self._unreadable else Capture(), body)
             return False
         self._call.waited_ns += self._gate.clock.monotonic_ns() - self._head_ns
@@ -175,15 +175,17 @@ class Relay:
             while chunk := await read():
                 plain = decoder.feed(chunk) if decoder else chunk
                 out = edit.feed(plain) if edit else chunk
-                if out:
-                    guard.is_sending = True
-                    await write(out)
-                    guard.is_sending = False
-                    call.response_bytes += len(out)
-                elif first:
-                    reply.flush()  # the head doesn't wait for an event that is held back
+                try:
+                    if out:
+                        guard.is_sending = True
+                        await write(out)
+                        guard.is_sending = False
+                        call.response_bytes += len(out)
+                    elif first:
+                        reply.flush()  # the head doesn't wait for an event that is held back
+                finally:
+                    feed(plain)  # what nobody is left to take was generated all the same
                 guard.last_ns = now_ns()
-                feed(plain)
                 if first and reader.first_content:
                     first = False
                     self._mark_first_chunk()

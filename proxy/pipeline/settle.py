@@ -6,6 +6,7 @@ Here: pricing an attempt, building the CallRecord. Not here: reading usage off t
 from __future__ import annotations
 
 from proxy.call import Outcome, Usage
+from proxy.pipeline.redact import without_credentials
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import MAX_ERROR_CHARS, AttemptState, CallState
 from proxy.ports import Clock
@@ -97,7 +98,7 @@ def _record(gate: Gate, call: CallState) -> CallRecord:
         outcome=call.outcome,
         status=call.status,
         error_type=call.error_type,
-        error_message=call.error_message[:MAX_ERROR_CHARS] if call.error_message else None,
+        error_message=(without_credentials(call, call.error_message) or "")[:MAX_ERROR_CHARS] or None,
         route=call.decision.route if call.decision else None,
         requested_model=call.model,
         stream=fields.stream if fields else False,
@@ -128,7 +129,7 @@ def _attempt_record(call: CallState, attempt: AttemptState) -> AttemptRecord:
         status=attempt.status,
         first_chunk_ns=unix_ns(call, attempt.first_chunk_ns) if attempt.first_chunk_ns else None,
         error_type=attempt.error_type,
-        error_message=attempt.error_message,
+        error_message=without_credentials(call, attempt.error_message),
         response_id=facts.response_id if facts else None,
         response_model=facts.response_model if facts else None,
         finish_reasons=facts.finish_reasons if facts else None,
@@ -157,6 +158,5 @@ def _uncounted(call: CallState, attempt: AttemptState) -> Uncounted | None:
     ):
         return None
     text, reply = attempt.reader.uncounted() if attempt.reader is not None else ("", attempt.capture)
-    return Uncounted(
-        attempt.body[:MAX_UNCOUNTED_BYTES], len(attempt.body), reply[:MAX_UNCOUNTED_BYTES], len(reply), attempt.reader is not None, text
-    )
+    body = (attempt.body if attempt.body is not call.body else call.plain) or b""
+    return Uncounted(body[:MAX_UNCOUNTED_BYTES], len(body), reply[:MAX_UNCOUNTED_BYTES], len(reply), attempt.reader is not None, text)

@@ -60,9 +60,8 @@ class CallState:
 
     __slots__ = (
         "api", "attempts", "began_ns", "billable", "body", "body_error", "call_id", "decision", "error_message", "error_type", "fields",
-        "first_chunk_ns", "model",
-        "outcome", "overhead_ns", "parent_span_id", "path", "request", "request_bytes", "response_bytes", "sampled", "span_id", "status",
-        "tags", "target_path", "trace_id", "trace_state", "waited_ns",
+        "first_chunk_ns", "model", "outcome", "overhead_ns", "parent_span_id", "path", "plain", "request", "request_bytes",
+        "response_bytes", "sampled", "span_id", "status", "tags", "target_path", "trace_id", "trace_state", "waited_ns",
     )  # fmt: skip
 
     def __init__(self, request: ClientRequest, call_id: str, trace_id: str, span_id: str) -> None:
@@ -79,7 +78,8 @@ class CallState:
         self.api: ApiEndpoint = None  # type: ignore[assignment]  # set by accept, before anything can fail
         self.fields: RequestFields | None = None
         self.model: str | None = None  # what the client asked for, in its body, its path, or a handshake's query
-        self.body: bytes | None = None
+        self.body: bytes | None = None  # as the client sent it
+        self.plain: bytes | None = None  # the body without its content coding, where that can be undone
         self.body_error: Exception | None = None  # what broke the client's upload while it was passed on
         self.request_bytes = 0
         self.response_bytes = 0

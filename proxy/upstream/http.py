@@ -34,7 +34,7 @@ class HttpUpstream:
 
     def __init__(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=DNS_CACHE_S, keepalive_timeout=POOLED_S)
-        connector._factory = partial(_Connection, loop=asyncio.get_running_loop())
+        connector._factory = cast("partial[ResponseHandler]", partial(_Connection, loop=asyncio.get_running_loop()))
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -35,7 +35,7 @@ class _Bounded:
             self._decompress = None
             return b""
         self._produced += len(decoded)
-        if self._produced > MAX_DECODED_BYTES:
+        if self._produced >= MAX_DECODED_BYTES:
             self._decompress = None
         return decoded
 
@@ -62,7 +62,7 @@ def _brotli() -> Callable[[bytes], bytes]:
     import brotli  # loaded only when a provider answers with it
 
     decompressor: Any = brotli.Decompressor()
-    return lambda data: bytes(decompressor.process(data))
+    return lambda data: bytes(decompressor.process(data, output_buffer_limit=MAX_DECODED_BYTES))
 
 
 def _zstd() -> Callable[[bytes], bytes]:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from proxy.errors import BadRequest
+from proxy.wire.json_text import clean
 
 CLIENT_PREFIX = "/v1"
 """What the app's base URL ends with: it stands for the target's base_url."""
@@ -35,14 +36,16 @@ def parse_base(base_url: str) -> Base:
 def origin_form(target: str) -> str:
     """The path and query of a request target; an absolute form's host is not ours to follow.
 
-    Raises BadRequest for CONNECT's authority form and for paths that climb out of the target's base.
+    Raises BadRequest for CONNECT's authority form, for bytes that are no text, and for paths that climb out of the target's base.
     """
+    if not target.isascii() and clean(target) != target:
+        raise BadRequest("The request target is not UTF-8. Percent-encode what isn't ASCII.")
     if not target.startswith("/"):
         parts = urlsplit(target)
         if parts.scheme not in ("http", "https"):
             raise BadRequest(f"The request target {target[:100]!r} is not a path. Send requests as POST /v1/chat/completions.")
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if "." in target:
+    if "." in target or "%2" in target:  # a dot may be written %2e
         path = unquote(target.partition("?")[0])
         if "/../" in path or "/./" in path or path.endswith(("/..", "/.")):
             raise BadRequest("The request path has dot segments. Send the path the provider documents.")

@@ -17,7 +17,7 @@ SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "200"}
 def test_call_arrives_as_spans_and_metrics() -> None:
     with OtlpReceiver() as receiver:
         config = f'targets: {{sim: {{provider: simulated}}}}\ntelemetry: {{otlp: {{endpoint: "{receiver.endpoint}"}}}}\n'
-        with running_gate(config, **SOON) as gate, openai.OpenAI(base_url=f"{gate.url}/v1", api_key="none") as client:
+        with running_gate(config, None, **SOON) as gate, openai.OpenAI(base_url=f"{gate.url}/v1", api_key="none") as client:
             headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "x-sim": "lat=1,d=1"}
             raw = client.chat.completions.with_raw_response.create(model="sim/gpt-4o-mini", messages=HELLO, extra_headers=headers)
             usage = raw.parse().usage

@@ -1,0 +1,34 @@
+"""Error messages as they may be recorded: providers repeat the key they were sent, and records go to collectors and files.
+
+Here: taking a call's credentials out of a text. Not here: which texts are recorded (settle.py); what the client gets is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import parse_qs
+
+from proxy.pipeline.runtime import CREDENTIAL_HEADERS
+from proxy.pipeline.state import CallState
+
+MASK = "***"
+SHORTEST_SECRET = 8  # what is shorter would be found in any text
+
+
+def without_credentials(call: CallState, text: str | None) -> str | None:
+    """The text with each credential of the call, the client's and the targets', masked."""
+    if not text:
+        return text
+    for secret in _credentials(call):
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, MASK)
+    return text
+
+
+def _credentials(call: CallState) -> Iterator[str]:
+    for name, value in call.request.headers:
+        if name.lower() in CREDENTIAL_HEADERS:
+            yield from value.decode("utf-8", "replace").split()[-1:]  # without the scheme before it
+    for attempt in call.attempts:
+        yield attempt.endpoint.target.credential or ""
+    yield from parse_qs(call.request.target.partition("?")[2]).get("key", ())

@@ -1,0 +1,149 @@
+"""One gate with everything around it: plays calls, and checks after each what must hold after every call (invariants.py).
+
+Here: what a client sends, what came of it, and the world in between. Not here: the ports (fakes.py), shorthands for scripts (scripts.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from proxy.call import HeaderList, Target
+from proxy.config.load import load_config
+from proxy.data.price_data import read_prices
+from proxy.pipeline.handle_call import handle_call
+from proxy.pipeline.request import ClientRequest
+from proxy.pipeline.runtime import Gate, Runtime
+from proxy.policy.price_match import ShippedPrices
+from proxy.policy.pricing import PriceBook
+from proxy.records import CallRecord
+from proxy.wire.dialects.table import dialect
+from tests.fake_time import FakeClock, FakeTimeLoop
+from tests.pipeline.fakes import (
+    ClientLeaves,
+    FakeClientReply,
+    FakeDialer,
+    FakeRecorder,
+    FakeRequestBody,
+    FakeUpstream,
+    NoTunnel,
+    Reply,
+    Sent,
+    Shutdown,
+    Silence,
+    Step,
+    Wait,
+    until_closed,
+)
+from tests.pipeline.invariants import check_invariants
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the client sends."""
+
+    method: str = "POST"
+    target: str = "/v1/chat/completions"
+    headers: HeaderList = field(default_factory=list)
+    steps: Sequence[Step] = ()
+    declared_bytes: int | None = -1  # -1: what the steps add up to; None: chunked
+    writes_until_gone: int | None = None
+    edge_fault: Exception | None = None
+
+
+@dataclass
+class Played:
+    """What came of one call."""
+
+    client: FakeClientReply
+    record: CallRecord
+    sent: list[Sent]
+    body: FakeRequestBody
+    raised: BaseException | None  # what left handle_call
+
+
+@cache
+def shipped_prices() -> ShippedPrices:
+    """The prices of the package, read once."""
+    return ShippedPrices(read_prices())
+
+
+class World:
+    """A gate with everything around it. Plays calls one after another, on one fake clock."""
+
+    def __init__(self, config: str) -> None:
+        self.clock = FakeClock()
+        self._runner = asyncio.Runner(loop_factory=lambda: FakeTimeLoop(self.clock))
+        self.upstream = FakeUpstream(self)
+        self.recorder = FakeRecorder()
+        self.late_uploads: list[asyncio.Future[None]] = []
+        bits = random.Random(7).getrandbits
+        self.gate = Gate(runtime(config), self.upstream, FakeDialer(), self.recorder, self.clock, bits)
+        self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.close()
+
+    def call(self, request: Request, *replies: Reply | Step) -> Played:
+        """Play one call; `replies` are one per attempt, or what happens instead of one."""
+        return self._runner.run(self._call(request, replies))
+
+    async def _call(self, request: Request, replies: Sequence[Reply | Step]) -> Played:
+        self.upstream.script, self.upstream.sent = list(replies), []
+        before, calls = len(self.recorder.records), self.gate.calls
+        declared = request.declared_bytes
+        if declared == -1:
+            declared = sum(len(step) for step in request.steps if isinstance(step, bytes))
+        body = FakeRequestBody(self, request.steps, declared)
+        client = FakeClientReply(request.writes_until_gone)
+        client.fails_with = request.edge_fault
+        raised = await self._run(self._client_request(request, body), client)
+        records = self.recorder.records[before:]
+        assert len(records) == 1, f"{len(records)} records of one call"
+        assert self.gate.calls == calls + 1, "settle didn't run exactly once"
+        assert not self.upstream.script, "replies that no attempt asked for"
+        played = Played(client, records[0], self.upstream.sent, body, raised)
+        used = [(sent.target, sent.reply.ends if sent.reply else None) for sent in played.sent]
+        check_invariants(self.gate, client, records[0], used, was_stopped=raised is not None or client.is_gone)
+        return played
+
+    def _client_request(self, request: Request, body: FakeRequestBody) -> ClientRequest:
+        unix_ns, now_ns = self.clock.time_ns(), self.clock.monotonic_ns()
+        where = ("1.1", "http", "127.0.0.1", 4000, "127.0.0.1")
+        return ClientRequest(request.method, request.target, request.headers, *where, body, unix_ns, now_ns)
+
+    async def _run(self, request: ClientRequest, client: FakeClientReply) -> BaseException | None:
+        self._task = asyncio.get_running_loop().create_task(handle_call(self.gate, request, client, NoTunnel()))
+        await asyncio.wait([self._task])
+        await asyncio.gather(*self.late_uploads)
+        self.late_uploads.clear()
+        return asyncio.CancelledError() if self._task.cancelled() else self._task.exception()
+
+    async def play(self, step: Step, closed: asyncio.Event, target: Target | None) -> None:
+        """What a step does, other than to deliver bytes. Raises what it stands for."""
+        assert self._task is not None
+        match step:
+            case Exception():
+                raise step
+            case Wait(seconds):
+                await until_closed(closed, target, seconds)
+            case Silence():
+                await until_closed(closed, target, None)
+            case ClientLeaves() | Shutdown():
+                self.gate.stopping = isinstance(step, Shutdown)
+                self._task.cancel()
+                await asyncio.Event().wait()
+            case bytes():
+                raise AssertionError("bytes are delivered by whoever plays them")
+
+
+def runtime(config: str) -> Runtime:
+    """A configuration as it would be in force; the YAML is `config` itself, no file is read."""
+    loaded = load_config("postern.yaml", {}, lambda _: config, lambda provider: dialect(provider).default_base_url)
+    return Runtime(loaded.config, loaded.targets, PriceBook(shipped_prices(), loaded.config.prices.overrides))
