@@ -135,7 +135,7 @@ def _calls(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    return run_calls(loaded.config.state_dir, options.follow, options.json, options.limit, write, wait)
+    return run_calls(loaded.config.state_dir, options.follow, options.json, options.limit, write, wait, colour=sys.stdout.isatty())
 
 
 def _demo(options: argparse.Namespace) -> int:

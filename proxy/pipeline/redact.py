@@ -15,10 +15,8 @@ MASK = "***"
 SHORTEST_SECRET = 8  # what is shorter would be found in any text
 
 
-def without_credentials(call: CallState, text: str | None) -> str | None:
+def without_credentials(call: CallState, text: str) -> str:
     """The text with each credential of the call, the client's and the targets', masked."""
-    if not text:
-        return text
     for secret in _credentials(call):
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, MASK)

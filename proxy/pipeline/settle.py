@@ -98,7 +98,7 @@ def _record(gate: Gate, call: CallState) -> CallRecord:
         outcome=call.outcome,
         status=call.status,
         error_type=call.error_type,
-        error_message=(without_credentials(call, call.error_message) or "")[:MAX_ERROR_CHARS] or None,
+        error_message=_told(call, call.error_message),
         route=call.decision.route if call.decision else None,
         requested_model=call.model,
         stream=fields.stream if fields else False,
@@ -111,6 +111,10 @@ def _record(gate: Gate, call: CallState) -> CallRecord:
         facts=fields.facts if fields else None,
         tags=call.tags,
     )
+
+
+def _told(call: CallState, message: str | None) -> str | None:
+    return without_credentials(call, message)[:MAX_ERROR_CHARS] if message else None
 
 
 def _attempt_record(call: CallState, attempt: AttemptState) -> AttemptRecord:
@@ -129,7 +133,7 @@ def _attempt_record(call: CallState, attempt: AttemptState) -> AttemptRecord:
         status=attempt.status,
         first_chunk_ns=unix_ns(call, attempt.first_chunk_ns) if attempt.first_chunk_ns else None,
         error_type=attempt.error_type,
-        error_message=without_credentials(call, attempt.error_message),
+        error_message=_told(call, attempt.error_message),
         response_id=facts.response_id if facts else None,
         response_model=facts.response_model if facts else None,
         finish_reasons=facts.finish_reasons if facts else None,

@@ -16,6 +16,7 @@ from proxy.wire.request import RequestFields
 from proxy.wire.stream_reader import StreamReader
 
 MAX_ERROR_CHARS = 1024
+MAX_KEPT_ERROR_CHARS = 8 * MAX_ERROR_CHARS  # cut to the former only after credentials were masked: a cut key isn't recognised
 MAX_USER_AGENT_CHARS = 256
 
 
@@ -52,7 +53,7 @@ class AttemptState:
         """How the attempt ended, unless it went well."""
         self.outcome = outcome
         self.error_type = error_type
-        self.error_message = message[:MAX_ERROR_CHARS] if message else None
+        self.error_message = message[:MAX_KEPT_ERROR_CHARS] if message else None
 
 
 class CallState:

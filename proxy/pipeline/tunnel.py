@@ -25,6 +25,9 @@ from proxy.wire.websocket import FrameReader, negotiated_deflate
 HANDSHAKE_FIELDS = (b"upgrade", b"connection")
 MAX_REFUSAL_BYTES = 1 << 20
 USAGE_MARK = b'"usage"'
+PROTOCOLS = b"sec-websocket-protocol"
+PROTOCOL_KEY = b"openai-insecure-api-key."
+"""Browsers can't set fields of a handshake: OpenAI lets them send the key as a subprotocol."""
 
 
 async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply, tunnel: ClientTunnel) -> None:
@@ -37,9 +40,9 @@ async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: Clien
     attempt = begin_attempt(gate, call, endpoint)
     attempt.sent = True
     url = join(endpoint.base, call.target_path)
-    if not endpoint.target.passthrough:
-        url = without_query_key(url)
     headers = upstream_headers(call, attempt, False)
+    if not endpoint.target.passthrough:
+        url, headers = without_query_key(url), _without_protocol_key(headers)
     headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     call.billable = False
     try:
@@ -61,6 +64,17 @@ async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: Clien
         raise
     finally:
         attempt.end_ns = gate.clock.monotonic_ns()
+
+
+def _without_protocol_key(headers: HeaderList) -> HeaderList:
+    """The fields without a credential among the subprotocols; every other field as it was."""
+    kept: HeaderList = []
+    for name, value in headers:
+        if name.lower() != PROTOCOLS or PROTOCOL_KEY not in value:
+            kept.append((name, value))
+        elif protocols := [one.strip() for one in value.split(b",") if not one.strip().startswith(PROTOCOL_KEY)]:
+            kept.append((name, b", ".join(protocols)))
+    return kept
 
 
 async def _refused(runtime: Runtime, call: CallState, attempt: AttemptState, upstream: UpstreamTunnel, reply: ClientReply) -> None:

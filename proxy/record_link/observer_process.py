@@ -103,11 +103,12 @@ class ObserverProcess:
 
     def _drop_poison(self) -> None:
         """A record that kills every observer it meets must not stand in the way of all others."""
-        fruitless = self.link.acknowledged == self._acknowledged_before
+        fruitless = self.link.queued > 0 and self.link.acknowledged == self._acknowledged_before
         self._fruitless_lives = self._fruitless_lives + 1 if fruitless else 0
         self._acknowledged_before = self.link.acknowledged
         if self._fruitless_lives >= MAX_FRUITLESS_LIVES and self.link.drop_oldest("poison"):
             log.error("%d observers in a row died over the same record: it was dropped", self._fruitless_lives)
+            self._fruitless_lives = 0
 
     def _restart_later(self) -> None:
         loop = asyncio.get_running_loop()

@@ -64,16 +64,15 @@ class Provider:
     """Accepts every upgrade and hands it to the test."""
 
     def __init__(self) -> None:
-        self.port = 0
         self._sessions: asyncio.Queue[Session] = asyncio.Queue()
 
     @contextlib.asynccontextmanager
     async def running(self, port: int) -> AsyncIterator[Provider]:
         app = web.Application()
         app.router.add_get("/v1/realtime", self._accept)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=0.1).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         try:
             yield self
         finally:
@@ -213,7 +212,7 @@ async def test_client_that_breaks_off_ends_the_session_upstream(provider: Provid
 
 async def test_session_that_outlives_the_drain_is_cut_and_accounted_for(provider: Provider, port: int) -> None:
     with running_gate(config(port) + "drain_s: 0.2\n") as gate:
-        async with connected(gate, provider) as (client, session):
+        async with connected(gate, provider) as (client, _session):
             gate.process.send_signal(signal.SIGTERM)
             heard = await client.receive(WAIT_S)
             assert heard.type in (WSMsgType.CLOSED, WSMsgType.ERROR)

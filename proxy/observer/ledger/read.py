@@ -28,6 +28,8 @@ def read_calls(path: Path, after_rowid: int | None, limit: int) -> list[Row]:
     if not path.exists():
         raise FileNotFoundError(path)
     with _reading(path) as database:
+        if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'calls'").fetchone() is None:
+            return []  # its observer is just starting
         if after_rowid is not None:
             return [Row(*values) for values in database.execute(_AFTER, (after_rowid, limit))]
         rows = [Row(*values) for values in database.execute(_LAST, (limit,))]
