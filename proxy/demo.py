@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import urllib.request
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from proxy.observer.ledger.show import run_calls
 from proxy.simulated.sample_traffic import send_sample_traffic
@@ -30,6 +33,7 @@ targets:
 
 def run_demo(once: bool) -> int:
     """Run the demo; with `once` it ends after the sample traffic. The result is the exit code."""
+    signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="postern-demo-") as folder:
         port, admin_port = _free_port(), _free_port()
         config = Path(folder, "postern.yaml")
@@ -42,6 +46,11 @@ def run_demo(once: bool) -> int:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 sidecar.wait(STOP_S)
             sidecar.kill()
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """Told to end, as by Ctrl-C: the sidecar must not outlive its demo."""
+    raise SystemExit(0)
 
 
 def _show(sidecar: subprocess.Popen[bytes], port: int, admin_port: int, folder: Path, once: bool) -> int:

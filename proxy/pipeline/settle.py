@@ -24,8 +24,9 @@ def price_attempt(runtime: Runtime, call: CallState, attempt: AttemptState, cloc
     if not call.billable or attempt.usage is not None:
         return
     usage = attempt.usage = facts.usage if facts else None
-    if usage is None and (target.price is None or target.price.per_million is not None or not attempt.sent):
-        return  # nothing to price; a price by time or by request needs no usage
+    is_paid_without_usage = target.price is not None and target.price.per_million is None  # by time or by request
+    if usage is None and not (is_paid_without_usage and attempt.sent and attempt.outcome in COUNTABLE_OUTCOMES):
+        return
     now_ns = attempt.end_ns or clock.monotonic_ns()
     attempt.cost = runtime.prices.cost(
         target,

@@ -111,6 +111,8 @@ class ObserverProcess:
             self._fruitless_lives = 0
 
     def _restart_later(self) -> None:
+        if self._stopping:
+            return
         loop = asyncio.get_running_loop()
         if loop.time() - self._started_s > HEALTHY_S:
             self._backoff_s = FIRST_BACKOFF_S

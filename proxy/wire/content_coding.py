@@ -45,10 +45,14 @@ class _Deflate:
 
     def __init__(self) -> None:
         self._inflater: Any = None
+        self._first = b""
 
     def __call__(self, data: bytes) -> bytes:
         if self._inflater is None:
-            is_zlib = len(data) >= 2 and data[0] & 0x0F == 8 and (data[0] * 256 + data[1]) % 31 == 0
+            data = self._first = self._first + data
+            if len(data) < 2:
+                return b""
+            is_zlib = data[0] & 0x0F == 8 and (data[0] * 256 + data[1]) % 31 == 0
             self._inflater = zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
         return bytes(self._inflater.decompress(data, MAX_DECODED_BYTES))
 

@@ -41,15 +41,22 @@ def origin_form(target: str) -> str:
     if not target.isascii() and clean(target) != target:
         raise BadRequest("The request target is not UTF-8. Percent-encode what isn't ASCII.")
     if not target.startswith("/"):
-        parts = urlsplit(target)
-        if parts.scheme not in ("http", "https"):
-            raise BadRequest(f"The request target {target[:100]!r} is not a path. Send requests as POST /v1/chat/completions.")
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = _from_absolute_form(target)
     if "." in target or "%2" in target:  # a dot may be written %2e
         path = unquote(target.partition("?")[0])
         if "/../" in path or "/./" in path or path.endswith(("/..", "/.")):
             raise BadRequest("The request path has dot segments. Send the path the provider documents.")
     return target
+
+
+def _from_absolute_form(target: str) -> str:
+    try:
+        parts = urlsplit(target)
+    except ValueError:  # a host in brackets that is no address
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https"):
+        raise BadRequest(f"The request target {target[:100]!r} is not a path. Send requests as POST /v1/chat/completions.")
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def join(base: Base, target: str) -> str:

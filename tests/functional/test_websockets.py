@@ -197,6 +197,35 @@ async def test_response_is_metered_at_the_moment_it_is_done(provider: Provider, 
     assert row["cost_usd"] > 0
 
 
+async def test_websocket_session_passes_and_each_response_in_it_is_metered() -> None:
+    with running_gate("targets: {sim: {provider: simulated}}\n") as gate:
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"{gate.url}/v1/realtime?model=sim/gpt-realtime") as ws:
+            seen: list[str] = []
+            done: dict[str, Any] = {}
+            for _ in range(2):
+                await ws.send_json(
+                    {
+                        "type": "conversation.item.create",
+                        "item": {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]},
+                    }
+                )
+                await ws.send_json({"type": "response.create"})
+                done = {}
+                while done.get("type") != "response.done":
+                    done = await asyncio.wait_for(ws.receive_json(), 10)
+                    seen.append(done["type"])
+            await ws.ping()
+            await ws.close(code=1000)
+            assert ws.close_code == 1000
+        first, second, whole = sorted(gate.rows(3), key=lambda row: "input_tokens" not in row)
+    assert seen[0] == "session.created"
+    assert done["response"]["usage"]["input_tokens"] == second["input_tokens"]
+    assert first["cost_usd"] > 0
+    assert first["trace_id"] == second["trace_id"] == whole["trace_id"]
+    assert (whole["status"], whole["outcome"]) == (101, "succeeded")
+    assert "cost_usd" not in whole
+
+
 async def test_client_that_breaks_off_ends_the_session_upstream(provider: Provider, port: int) -> None:
     with running_gate(config(port)) as gate:
         async with connected(gate, provider) as (client, session):
@@ -273,4 +302,5 @@ async def test_refused_upgrade_answers_with_the_providers_words(scripted: Script
                 reply = await connection.reply("GET")
                 assert (reply.status, reply.body, reply.header("www-authenticate")) == (401, body, "Bearer")
         row = (await asyncio.to_thread(gate.rows, 2))[0]
+    assert scripted.last.field(b"sec-websocket-key") == [KEY]
     assert (row["status"], row["outcome"], row["error"]) == (401, "rejected", "invalid_api_key")

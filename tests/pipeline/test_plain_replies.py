@@ -70,7 +70,8 @@ def test_usage_in_the_tail_of_embeddings_over_1_mib_is_found(world: World) -> No
     document = {"object": "list", "data": vectors, "model": "emb", "usage": {"prompt_tokens": 500, "total_tokens": 500}}
     data = json.dumps(document).encode()
     assert len(data) > 1 << 20
-    played = world.call(posted({"model": "emb", "input": "x"}, "/v1/embeddings"), Reply(200, JSON_TYPE, in_pieces(data, 100_000)))
+    pieces = [*in_pieces(data[:-200], 100_000), *in_pieces(data[-200:], 7)]
+    played = world.call(posted({"model": "emb", "input": "x"}, "/v1/embeddings"), Reply(200, JSON_TYPE, pieces))
     cost = played.record.attempts[0].cost
     assert played.client.body == data
     assert cost
@@ -215,3 +216,11 @@ def test_overhead_is_the_gates_share_alone(world: World) -> None:
     played = world.call(chat(), Reply(200, JSON_TYPE, [data[:9], Wait(2.0), data[9:]], before_head=[Wait(3.0)]))
     assert played.record.overhead_ns < 1_000_000
     assert played.record.end_ns - played.record.start_ns >= 5_000_000_000
+
+
+@pytest.mark.parametrize(("status", "cost_nusd"), [(200, 10_000_000), (500, None), (429, None)])
+def test_a_price_by_request_is_paid_for_replies_and_not_for_errors(status: int, cost_nusd: int | None) -> None:
+    with World("targets: {local: {provider: vllm, base_url: 'http://local/v1', price: {per_request: 0.01}}}") as world:
+        played = world.call(chat(), Reply(status, JSON_TYPE, [b"{}"]))
+    cost = played.record.attempts[0].cost
+    assert (cost.total_nusd if cost else None) == cost_nusd

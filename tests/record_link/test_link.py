@@ -43,6 +43,15 @@ def rig() -> Rig:
     return Rig()
 
 
+async def read_slowly(far: FarEnd, count: int, limit: int = 1 << 30) -> list[str]:
+    """The call ids read until `count` records are there, at most `limit` bytes at a time; gives up after a while."""
+    for _ in range(200):
+        if len(far.read(limit)) >= count:
+            break
+        await pass_time(0.02)
+    return far.read()
+
+
 def ids(first: int, last: int) -> list[str]:
     return [str(number) for number in range(first, last + 1)]
 
@@ -124,9 +133,7 @@ async def test_room_that_acknowledgements_make_is_used_again(rig: Rig, monkeypat
 async def test_a_slow_observer_gets_large_records_whole_and_in_order(rig: Rig) -> None:
     far = rig.connect(send_buffer=4096)
     rig.record(6, message="x" * 50_000)
-    while len(far.read(limit=5_000)) < 6:
-        await pass_time(0.02)
-    assert far.read() == ids(1, 6)
+    assert await read_slowly(far, 6, limit=5_000) == ids(1, 6)
     assert {record.error_message for record in far.records()} == {"x" * 50_000}
 
 
@@ -136,9 +143,7 @@ async def test_records_go_on_being_sent_behind_a_full_socket(rig: Rig) -> None:
     rig.record(3, message="x" * 50_000)
     await pass_time(1)
     rig.record(2)
-    while len(far.read()) < 5:
-        await pass_time(0.02)
-    assert far.read() == ids(1, 5)
+    assert await read_slowly(far, 5) == ids(1, 5)
 
 
 # ----------------------------------------------------------------------------------------------------- a lost observer
@@ -247,10 +252,10 @@ async def test_finish_sends_what_is_left_and_then_ends(rig: Rig) -> None:
     rig.record(3, message="x" * 50_000)
     rig.link.finish()
     rig.link.finish()
-    while not far.at_end:
-        await pass_time(0.02)
-        far.read(limit=20_000)
-    assert far.read() == ids(1, 3)
+    assert await read_slowly(far, 3, limit=20_000) == ids(1, 3)
+    await pass_time(1)
+    far.read()
+    assert far.at_end
 
 
 @in_fake_time
