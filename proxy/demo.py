@@ -13,14 +13,18 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+import msgspec
 
 from proxy.observer.ledger.show import run_calls
 from proxy.simulated.sample_traffic import send_sample_traffic
 
 READY_S = 20.0
+SETTLED_S = 5.0
 STOP_S = 10.0
 CONFIG = """\
 listen: 127.0.0.1:{port}
@@ -29,6 +33,24 @@ state_dir: {state_dir}
 targets:
   sim: {{provider: simulated}}
 """
+
+
+class _Calls(msgspec.Struct, frozen=True):
+    in_flight: int = 1
+
+
+class _Observer(msgspec.Struct, frozen=True):
+    queued: int = 1
+
+
+class _Status(msgspec.Struct, frozen=True):
+    """The part of /status that the demo waits for."""
+
+    calls: _Calls = _Calls()
+    observer: _Observer = _Observer()
+
+
+_decode_status = msgspec.json.Decoder(_Status).decode
 
 
 def run_demo(once: bool) -> int:
@@ -54,13 +76,13 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _show(sidecar: subprocess.Popen[bytes], port: int, admin_port: int, folder: Path, once: bool) -> int:
-    if not asyncio.run(_ready(sidecar, admin_port)):
+    if not asyncio.run(_until(lambda: _is_ready(admin_port), READY_S, sidecar)):
         sys.stderr.write("The sidecar did not start; what it said stands above.\n")
         return 1
     _say("\nSending sample calls through it, as an app would:\n")
     asyncio.run(send_sample_traffic(f"http://127.0.0.1:{port}/v1", lambda line: _say(f"  {line}\n")))
     _say("\nWhat the ledger says (postern calls):\n\n")
-    asyncio.run(asyncio.sleep(0.5))  # the ledger is written behind, at most a tenth of a second late
+    asyncio.run(_until(lambda: _is_settled(admin_port), SETTLED_S, sidecar))
     run_calls(str(folder / "state"), False, False, 20, _say, lambda: False)
     _say(
         f"\nLook at:\n"
@@ -76,22 +98,34 @@ def _show(sidecar: subprocess.Popen[bytes], port: int, admin_port: int, folder: 
     return 0
 
 
-async def _ready(sidecar: subprocess.Popen[bytes], admin_port: int) -> bool:
+async def _until(is_so: Callable[[], bool], limit_s: float, sidecar: subprocess.Popen[bytes]) -> bool:
+    """Wait for a condition; False if it didn't come true in time, or the sidecar ended."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + READY_S
+    deadline = loop.time() + limit_s
     while loop.time() < deadline and sidecar.poll() is None:
-        if await asyncio.to_thread(_answers, f"http://127.0.0.1:{admin_port}/readyz"):
+        if await asyncio.to_thread(is_so):
             return True
         await asyncio.sleep(0.05)
     return False
 
 
-def _answers(url: str) -> bool:
+def _is_ready(admin_port: int) -> bool:
+    return _ask(admin_port, "/readyz") != b""
+
+
+def _is_settled(admin_port: int) -> bool:
+    """Whether every call is over and in the ledger: one that was cut is counted first, which takes a moment."""
+    report = _decode_status(_ask(admin_port, "/status") or b"{}")
+    return report.calls.in_flight == 0 and report.observer.queued == 0
+
+
+def _ask(admin_port: int, path: str) -> bytes:
+    """The body of a good answer, else nothing."""
     try:
-        with urllib.request.urlopen(url, timeout=1) as answer:  # noqa: S310  # our own loopback address
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}{path}", timeout=1) as answer:  # our own loopback address
+            return bytes(answer.read()) if answer.status == 200 else b""
     except OSError:
-        return False
+        return b""
 
 
 def _free_port() -> int:

@@ -149,22 +149,29 @@ class RecordLink:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def _on_readable(self) -> None:
+    def read_rest(self) -> None:
+        """Take the last reports of an observer that has ended."""
+        while self._socket is not None and self._on_readable():
+            pass
+
+    def _on_readable(self) -> bool:
+        """Take what came; False if nothing did."""
         assert self._socket is not None
         try:
             data = self._socket.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             self._lost()
-            return
+            return False
         try:
             for payload in self._frames.feed(data):
                 self._on_report(_decode_report(payload))
         except (ValueError, msgspec.DecodeError):
             self._lost()
+        return True
 
     def _on_report(self, report: ObserverReport) -> None:
         self.observer_counters = report.counters

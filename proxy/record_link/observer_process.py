@@ -86,7 +86,10 @@ class ObserverProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 await asyncio.to_thread(self._process.wait, STOP_S)
         self._reap()
+        self.link.read_rest()
         self.link.disconnect()
+        if self.link.queued:
+            log.error("the observer never acknowledged %d records: the ledger and the telemetry may lack them", self.link.queued)
 
     def _on_lost(self) -> None:
         if self._stopping:

@@ -25,11 +25,12 @@ from tests.record_link.far_end import SETTINGS, FarEnd
 class FakeProcess:
     """Stands for subprocess.Popen: a process that is only its end of the socketpair."""
 
-    def __init__(self, pass_fds: list[int], ends_by_itself: bool) -> None:
+    def __init__(self, pass_fds: list[int], ends_by_itself: bool, acknowledges_at_end: int) -> None:
         self.pid = 4711
         self.far = FarEnd(socket.socket(fileno=os.dup(pass_fds[0])))
         self.was_killed = False
         self._ends_by_itself = ends_by_itself
+        self._acknowledges_at_end = acknowledges_at_end
         self._code: int | None = None
         self.last_words: list[str] = []  # what it had read when it was waited for
         self.saw_end = False
@@ -46,6 +47,7 @@ class FakeProcess:
             self.last_words, self.saw_end = self.far.read(), self.far.at_end
             if not self._ends_by_itself:
                 raise subprocess.TimeoutExpired("observer", timeout)
+            self.far.acknowledge(self._acknowledges_at_end)
             self.die()
         return 0
 
@@ -61,12 +63,13 @@ class Lives:
         self.all: list[FakeProcess] = []
         self.starts_fail = False
         self.ends_by_itself = True
+        self.acknowledges_at_end = 0
         self.started_s: list[float] = []
 
     def spawn(self, _: object, *, pass_fds: list[int], **__: object) -> FakeProcess:
         if self.starts_fail:
             raise OSError("no more processes")
-        self.all.append(FakeProcess(pass_fds, self.ends_by_itself))
+        self.all.append(FakeProcess(pass_fds, self.ends_by_itself, self.acknowledges_at_end))
         self.started_s.append(asyncio.get_running_loop().time())
         return self.all[-1]
 
@@ -230,6 +233,21 @@ def test_stopping_sends_the_rest_and_kills_only_what_does_not_end(lives: Lives, 
     asyncio.run(stop())
     assert lives.last.was_killed is not ends_by_itself
     assert (lives.last.last_words, lives.last.saw_end) == (["1"], True)
+
+
+@pytest.mark.parametrize("acknowledged", [1, 2])
+def test_what_no_observer_acknowledged_is_told_at_the_end(lives: Lives, acknowledged: int, caplog: pytest.LogCaptureFixture) -> None:
+    lives.acknowledges_at_end = acknowledged
+
+    async def stop() -> None:
+        process = ObserverProcess(SETTINGS)
+        process.start()
+        record(process, "1", "2")
+        await process.stop()
+        assert process.link.queued == 2 - acknowledged
+
+    asyncio.run(stop())
+    assert ("never acknowledged 1 records" in caplog.text) is (acknowledged == 1)
 
 
 def test_stopping_between_two_lives_is_a_last_try(lives: Lives) -> None:
