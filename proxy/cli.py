@@ -60,10 +60,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
 
 
 def _load(path: str) -> LoadedConfig | None:
@@ -75,6 +74,8 @@ def _load(path: str) -> LoadedConfig | None:
         return load(path, os.environ)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
+        if not Path(path).exists():
+            sys.stderr.write("Name the configuration with --config FILE, or in the variable POSTERN_CONFIG.\n")
         return None
 
 

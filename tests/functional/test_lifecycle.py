@@ -360,3 +360,16 @@ def _status_of(url: str, token: str = "") -> int:
         return error.code
     except OSError:
         return 0
+
+
+def test_missing_configuration_says_how_to_name_one(tmp_path: Path) -> None:
+    missing = postern("serve", cwd=tmp_path)
+    assert missing.returncode == 1
+    assert "config/postern.yaml: can't be read" in missing.stderr
+    assert "--config FILE" in missing.stderr
+
+
+def test_limit_of_calls_must_be_a_number(tmp_path: Path) -> None:
+    refused = postern("calls", "--limit", "0", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "'0' is not a number of at least 1" in refused.stderr
