@@ -33,13 +33,15 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 CREDENTIAL_HEADERS = frozenset((b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key"))
+ACCOUNT_HEADERS = frozenset((b"openai-organization", b"openai-project"))
+"""Say which account a credential is used for: they go where it goes."""
 CONTEXT_HEADERS = frozenset((b"traceparent", b"tracestate", b"baggage"))
 
 
 def endpoint_for(target: Target) -> Endpoint:
     """The target's derived parts."""
     family = dialect(target.provider)
-    drop = set() if target.passthrough else set(CREDENTIAL_HEADERS)
+    drop = set() if target.passthrough else set(CREDENTIAL_HEADERS | ACCOUNT_HEADERS)
     drop |= {b"traceparent", b"tracestate"} if target.trusted_context else CONTEXT_HEADERS
     add = [(family.credential_header, family.credential_prefix + target.credential.encode())] if target.credential else []
     return Endpoint(target, parse_base(target.base_url), family, frozenset(drop), add)

@@ -264,9 +264,10 @@ async def test_targets_credential_replaces_every_credential_of_the_client(provid
     provider.script([plain(b"{}")])
     target = f'targets: {{one: {{provider: openai, base_url: "{provider.url}/v1", credential: sk-team}}}}\n'
     with running_gate(target) as gate:
-        fields = (b"Authorization: Bearer sk-client", b"api-key: sk-client", b"x-goog-api-key: sk-client")
+        keys = (b"Authorization: Bearer sk-client", b"api-key: sk-client", b"x-goog-api-key: sk-client")
+        fields = (*keys, b"OpenAI-Organization: org-client")
         await exchange(gate.port, head(*fields, target="/v1/odd?key=sk-client&a=b", method="GET"), "GET")
-    assert b"sk-client" not in provider.last.head
+    assert b"-client" not in provider.last.head
     assert provider.last.field(b"authorization") == [b"Bearer sk-team"]
     assert provider.last.request_line == b"GET /v1/odd?a=b HTTP/1.1"
 
