@@ -13,7 +13,7 @@ from tests.functional.scripted_provider import ScriptedProvider, plain, scripted
 
 HELLO: Any = [{"role": "user", "content": "Hello, who are you?"}]
 FAST = {"x-sim": "lat=0,d=0"}
-MODEL = "sim/claude-sonnet-4-5"
+MODEL = "sim/claude-sonnet-5"
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_streamed_message_is_metered(client: anthropic.Anthropic, gate: RunningG
 
 def test_teams_credential_replaces_the_apps(client: anthropic.Anthropic, gate: RunningGate, provider: ScriptedProvider) -> None:
     provider.script([plain(b'{"input_tokens":12}')])
-    assert client.messages.count_tokens(model="claude-sonnet-4-5", messages=HELLO).input_tokens == 12
+    assert client.messages.count_tokens(model="claude-sonnet-5", messages=HELLO).input_tokens == 12
     assert provider.last.field(b"x-api-key") == [b"sk-ant-of-the-team"]
     assert b"sk-ant-of-the-app" not in provider.last.head
     (row,) = gate.rows(1)
@@ -74,7 +74,7 @@ def test_providers_error_raises_the_clients_own_exception(
 ) -> None:
     provider.script([plain(b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}', b"529 Overloaded")])
     with pytest.raises(anthropic.APIStatusError, match="Overloaded"):
-        client.messages.create(model="claude-sonnet-4-5", max_tokens=10, messages=HELLO)
+        client.messages.create(model="claude-sonnet-5", max_tokens=10, messages=HELLO)
     (row,) = gate.rows(1)
     assert (row["outcome"], row["error"]) == ("throttled", "overloaded_error")
 
@@ -92,7 +92,7 @@ def test_message_cut_in_its_middle_keeps_the_input_the_provider_told(
 ) -> None:
     start = (
         b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","content":[],'
-        b'"model":"claude-sonnet-4-5","stop_reason":null,"usage":{"input_tokens":321,"output_tokens":1}}}\n\n'
+        b'"model":"claude-sonnet-5","stop_reason":null,"usage":{"input_tokens":321,"output_tokens":1}}}\n\n'
     )
     delta = (
         b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
@@ -101,7 +101,7 @@ def test_message_cut_in_its_middle_keeps_the_input_the_provider_told(
     provider.script([*sse(start, delta)[:-1], "close"])
     with (
         pytest.raises(anthropic.APIError),
-        client.messages.create(model="claude-sonnet-4-5", max_tokens=99, messages=HELLO, stream=True) as stream,
+        client.messages.create(model="claude-sonnet-5", max_tokens=99, messages=HELLO, stream=True) as stream,
     ):
         list(stream)
     (row,) = gate.rows(1)

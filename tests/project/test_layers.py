@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 from importlinter.application import use_cases
 from importlinter.cli import lint_imports
@@ -17,8 +20,12 @@ def lint(contract: str, config: str = "pyproject.toml") -> bool:
 
 
 @pytest.fixture
-def in_project_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def in_project_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(ROOT)
+    loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger) and not logger.disabled]
+    yield
+    for logger in loggers:  # import-linter configures logging, and switches every logger off that it doesn't know
+        logger.disabled = False
 
 
 @pytest.mark.usefixtures("in_project_root")
