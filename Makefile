@@ -12,7 +12,7 @@ ifneq ($(shell $(BIN)/python -c 'import sys; print(sys.version_info >= (3, 11))'
 STALE = stale
 endif
 
-.PHONY: help run test lint format bench prices lock redis clean stale
+.PHONY: help run test lint format bench soak prices lock redis clean stale
 .DEFAULT_GOAL = help
 
 help: ## this list
@@ -36,6 +36,9 @@ format: $(VENV)/.dev ## put the format right
 
 bench: $(VENV)/.dev ## measure what Postern costs a call (options: ARGS=...)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(VENV)/.dev ## an hour of mixed load with everything on: does memory stay flat? (options: ARGS=...)
+	$(BIN)/python -m tests.soak $(ARGS)
 
 prices: $(VENV)/.dev ## export the price data of the pinned genai-prices into proxy/data
 	$(BIN)/python -m proxy.data.export_prices

@@ -32,9 +32,11 @@ from proxy.pipeline.handle_call import handle_call
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.policy.price_match import ShippedPrices
 from proxy.policy.pricing import PriceBook
+from proxy.policy.telemetry_environment import read_telemetry_environment
 from proxy.receivers.admin import AdminServer
 from proxy.receivers.http import GateServer
 from proxy.record_link.observer_process import ObserverProcess
+from proxy.records import GateReport
 from proxy.upstream.http import HttpUpstream
 from proxy.upstream.tunnel import TcpTunnelDialer
 from proxy.wire.dialects.table import dialect
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 1024
 POLL_S = 2.0
+REPORT_S = 1.0
 DRAIN_STEP_S = 0.05
 GC_THRESHOLDS = (10_000, 20, 50)  # a call leaves next to no cycles: Python's default of 700 costs 7 % of its CPU
 
@@ -74,6 +77,7 @@ class App:
         self._fingerprint = _fingerprint(path, loaded)
         self._patient = True  # the drain waits for calls
         self._stop = asyncio.Event()
+        self._telemetry_environment, self._warnings = read_telemetry_environment(environment)
         self._simulated: SimulatedServer | None = None
         self.addresses: list[str] = []
         self.admin_addresses: list[str] = []
@@ -93,6 +97,8 @@ class App:
     async def run(self, started: Callable[[App], None]) -> None:
         """Open, serve until a signal, drain, close. Raises OSError if a listener can't be bound or state_dir not be used."""
         config = self._loaded.config
+        for warning in self._warnings:
+            log.warning("%s", warning)
         self._observer = ObserverProcess(self._settings())
         await self._start_simulated()
         clock = SystemClock()
@@ -101,7 +107,7 @@ class App:
         self._gate = Gate(self._runtime(), self._upstream, TcpTunnelDialer(), self._observer.link, clock, bits)
         gate = self._gate
         self._server = GateServer(lambda request, reply, tunnel: handle_call(gate, request, reply, tunnel), clock)
-        admin = AdminServer(config.admin.token, self.status, self._not_ready)
+        admin = AdminServer(config.admin.token.reveal(), self.status, self._not_ready, self._observer.pages.fetch)
         loop = asyncio.get_running_loop()
         try:
             listener = await _listen(self._server, config.listen, "listen")
@@ -114,7 +120,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop_signal)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        poll = loop.create_task(self._poll())
+        poll, report = loop.create_task(self._poll()), loop.create_task(self._report())
         gc.collect()
         gc.set_threshold(*GC_THRESHOLDS)
         gc.freeze()  # what start-up made stays: no collection walks it again
@@ -122,6 +128,7 @@ class App:
         await self._stop.wait()
         poll.cancel()
         await self._drain(listener)
+        report.cancel()
         await self._close(admin, admin_listener)
 
     def _on_stop_signal(self) -> None:
@@ -161,7 +168,8 @@ class App:
         config = self._loaded.config
         trusted = set(config.telemetry.trust_upstream_context)
         targets = {name: self._resolved(target, name in trusted) for name, target in self._loaded.targets.items()}
-        return Runtime(config, targets, PriceBook(ShippedPrices(read_prices()), config.prices.overrides))
+        prices = PriceBook(ShippedPrices(read_prices()), config.prices.overrides)
+        return Runtime(config, targets, prices, self._telemetry_environment)
 
     def _resolved(self, target: Target, trusted: bool) -> Target:
         base_url = target.base_url or (self._simulated.base_url if self._simulated else "")
@@ -209,6 +217,12 @@ class App:
         if self._settings() != old_settings:
             self._observer.renew(self._settings())
         log.info("configuration %s is in force", loaded.digest[:12])
+
+    async def _report(self) -> None:
+        """Tell the observer what no record tells. It gets the newest report, and only if it says something new."""
+        while True:
+            self._observer.link.report(GateReport(self._gate.in_flight, dict(self._observer.link.dropped)))
+            await asyncio.sleep(REPORT_S)
 
     # -- reports ------------------------------------------------------------------------------------------------------
 

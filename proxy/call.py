@@ -6,11 +6,49 @@ Here: what a call, a target, an attempt's outcome, usage and cost *are*. Not her
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NoReturn
 
 import msgspec
 
 HeaderList = list[tuple[bytes, bytes]]
 """Header fields in wire order, names as they were written, duplicates kept."""
+
+MASK = "***"
+"""What stands for a secret wherever one is shown."""
+
+
+class Secret:
+    """A text that nothing shows by accident: str, repr and format give `***`, encoders and pickle refuse it. `reveal` where it is used."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __format__(self, _: str) -> str:
+        return MASK
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not written anywhere")
 
 
 class Outcome(StrEnum):
@@ -86,7 +124,7 @@ class Target(msgspec.Struct, frozen=True):
     name: str
     provider: str
     base_url: str
-    credential: str | None = None  # the secret that replaces the client's; None with passthrough False: none is sent
+    credential: Secret | None = None  # the secret that replaces the client's; None with passthrough False: none is sent
     passthrough: bool = False  # the client's own credential goes on
     tier: str | None = None
     timeouts: Timeouts = Timeouts()

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     calls = commands.add_parser("calls", help="show the last calls of the ledger")
     calls.add_argument("--follow", action="store_true", help="go on showing calls as they end")
     calls.add_argument("--json", action="store_true", help="one JSON object a line, every column")
+    calls.add_argument("--content", action="store_true", help="with --json: what was said, where it was recorded")
     calls.add_argument("--limit", type=_positive, default=20, metavar="N", help="how many past calls (default 20)")
     demo = commands.add_parser("demo", help="run a sidecar with a simulated provider, send sample traffic, say what to look at")
     demo.add_argument("--once", action="store_true", help="end after the sample traffic")
@@ -136,7 +137,16 @@ def _calls(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
 
-    return run_calls(loaded.config.state_dir, options.follow, options.json, options.limit, write, wait, colour=sys.stdout.isatty())
+    return run_calls(
+        loaded.config.state_dir,
+        options.follow,
+        options.json,
+        options.limit,
+        write,
+        wait,
+        colour=sys.stdout.isatty(),
+        with_content=options.content,
+    )
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from proxy.call import Price
-from proxy.config.schema import Config, OtlpConfig, TargetConfig
+from proxy.config.schema import Config, KeepConfig, OtlpConfig, TargetConfig
 from proxy.records import FRAME_HEADER_BYTES
 
 
@@ -29,7 +29,12 @@ class ObserverSettings(msgspec.Struct, frozen=True):
     otlp_endpoint: str | None = None
     otlp_protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
     otlp_headers: dict[str, str] = {}
+    genai_semconv: Literal["v1_41", "latest", "both"] = "v1_41"
+    openinference: bool = False
     cost_attribute: str = "gen_ai.usage.cost"
+    keep: KeepConfig = KeepConfig()
+    spool_bytes: int = 256 << 20
+    call_log: Literal["none", "stdout", "otlp"] = "none"
     targets: dict[str, PricedTarget] = {}
     overrides: dict[str, Price] = {}
 
@@ -45,8 +50,13 @@ def observer_settings(config: Config, service_version: str) -> ObserverSettings:
         service_version=service_version,
         otlp_endpoint=otlp.endpoint,
         otlp_protocol=otlp.protocol,
-        otlp_headers=otlp.headers,
+        otlp_headers={name: value.reveal() for name, value in otlp.headers.items()},
+        genai_semconv=config.telemetry.genai_semconv,
+        openinference=config.telemetry.openinference,
         cost_attribute=config.telemetry.cost_attribute,
+        keep=config.telemetry.keep,
+        spool_bytes=int(config.telemetry.spool.max_mib * (1 << 20)),
+        call_log=config.telemetry.call_log,
         targets={name: _priced(target) for name, target in config.targets.items()},
         overrides=config.prices.overrides,
     )

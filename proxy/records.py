@@ -9,6 +9,9 @@ import msgspec
 
 from proxy.call import Cost, Outcome, Usage
 
+CHUNK_GAP_BOUNDARIES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+"""Upper bounds of AttemptRecord.chunk_gaps, which has one count more: wire.md A3's boundaries of a duration."""
+
 FRAME_HEADER_BYTES = 4
 MAX_FRAME_BYTES = 32 << 20
 
@@ -45,6 +48,16 @@ class Uncounted(msgspec.Struct, gc=False, array_like=True):
     reply_text: str = ""  # output text already extracted from a part of the reply that was let go
 
 
+class Content(msgspec.Struct, gc=False, array_like=True):
+    """What was said in a call, where a rule asks for it: redacted and cut by the gate. JSON texts in the shapes of wire.md A4."""
+
+    to: list[str]  # span | event | ledger
+    input_messages: str | None = None  # JSON array of {role, parts, name?}
+    output_messages: str | None = None  # JSON array of {role, parts, finish_reason}
+    system_instructions: str | None = None  # JSON array of parts
+    tool_definitions: str | None = None  # JSON array, as the client sent it
+
+
 class AttemptRecord(msgspec.Struct, gc=False, array_like=True):
     """One try of one target."""
 
@@ -71,6 +84,9 @@ class AttemptRecord(msgspec.Struct, gc=False, array_like=True):
     cost: Cost | None = None  # None: unknown, never 0
     unpriced: bool = False  # usage is known and no price is: counted
     uncounted: Uncounted | None = None
+    url: str | None = None  # what was asked for, without its query and credentials
+    last_chunk_ns: int | None = None  # Unix time of the last piece of a stream's content
+    chunk_gaps: list[int] | None = None  # how many chunks came how long after the one before, by CHUNK_GAP_BOUNDARIES_S
 
 
 class CallRecord(msgspec.Struct, gc=False, array_like=True):
@@ -111,10 +127,30 @@ class CallRecord(msgspec.Struct, gc=False, array_like=True):
     facts: RequestFacts | None = None
     labels: dict[str, str] = {}  # tenant, user, app, task, workflow, step
     tags: dict[str, str] = {}
+    attributes: dict[str, str] = {}  # of `telemetry.attributes`, by name
+    decision: str | None = None  # compact: what was decided and by which rule
+    rule: str | None = None  # the rule that refused the call
+    overhead_before_ns: int = 0  # the part of overhead_ns before an upstream was asked
+    cache: str | None = None  # hit | miss | bypass; None: no rule of the cache applies
+    cache_age_s: float | None = None
+    saved_nusd: int | None = None  # what a hit of the cache avoided
+    budget_left_nusd: int | None = None  # of the tightest budget that applies
+    content: Content | None = None
+
+
+class GateReport(msgspec.Struct, gc=False):
+    """How the gate is doing at a moment: what no record of a call tells. A map in msgpack, where a CallRecord is an array."""
+
+    in_flight: int = 0
+    dropped: dict[str, int] = {}  # records that never reached the observer, by cause, since start
+    breakers: dict[str, str] = {}  # by target: closed | open | half_open
+    budgets: dict[str, float] = {}  # by rule: used / limit of the scope that is fullest
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(CallRecord)
+_gate_report_decoder = msgspec.msgpack.Decoder(GateReport)
+_SMALL_MAP = range(0x80, 0x90)  # how msgpack begins a map of at most 15 members, and nothing else
 
 
 def encode_record(record: CallRecord) -> bytes:
@@ -125,6 +161,19 @@ def encode_record(record: CallRecord) -> bytes:
 
 def decode_record(payload: bytes | memoryview) -> CallRecord:
     """The record in a frame's payload. Raises msgspec.DecodeError."""
+    return _decoder.decode(payload)
+
+
+def encode_gate_report(report: GateReport) -> bytes:
+    """The report as one frame, among those of records."""
+    payload = _encoder.encode(report)
+    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+
+
+def decode_frame(payload: bytes | memoryview) -> CallRecord | GateReport:
+    """What the gate sent in a frame. Raises msgspec.DecodeError."""
+    if payload and payload[0] in _SMALL_MAP:
+        return _gate_report_decoder.decode(payload)
     return _decoder.decode(payload)
 
 

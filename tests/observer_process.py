@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,6 +59,23 @@ class ObserverProcess:
             assert data, "the observer is gone"
             self._take(data)
         return self.reports[-1]
+
+    def wait_for(self, is_there: Callable[[dict[str, int]], object]) -> ObserverReport:
+        """The first report whose counters are so."""
+        while not self.reports or not is_there(self.reports[-1].counters):
+            data = self.gate.recv(65536)
+            assert data, f"the observer is gone; it said {self.reports[-1:]}"
+            self._take(data)
+        return self.reports[-1]
+
+    def kill(self) -> int:
+        """kill -9; how many records were acknowledged until then."""
+        self.process.kill()
+        self.process.wait(WAIT_S)
+        with contextlib.suppress(ConnectionResetError):
+            while data := self.gate.recv(65536):
+                self._take(data)
+        return self.reports[-1].acknowledged if self.reports else 0
 
     def finish(self) -> ObserverReport:
         """Close the gate's side and wait for the end; the last report. The exit code has to be 0."""

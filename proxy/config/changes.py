@@ -13,8 +13,6 @@ READ_AT_START: dict[str, Callable[[Config], object]] = {
     "listen": lambda config: config.listen,  # the socket is bound
     "admin.listen": lambda config: config.admin.listen,
     "state_dir": lambda config: config.state_dir,  # the ledger is open
-    "telemetry.otlp": lambda config: config.telemetry.otlp,  # the observer got them with its settings
-    "telemetry.cost_attribute": lambda config: config.telemetry.cost_attribute,
 }
 
 

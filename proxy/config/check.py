@@ -16,6 +16,7 @@ from proxy.config.nodes import join_key
 from proxy.config.problems import Place, Problems, did_you_mean, shown
 from proxy.config.schema import PASSTHROUGH, PER_MILLION, Config, RouteConfig, TargetChoice, TargetConfig
 from proxy.config.shadows import listed, shadows
+from proxy.config.telemetry import telemetry_problems
 
 DefaultBaseUrl = Callable[[str], str | None]
 """A provider's own base URL; None if it has none."""
@@ -61,7 +62,7 @@ class Checker:
         if admin and not admin.is_loopback and not token and not self._touched("admin.token"):
             self._report("admin.listen", "can be reached from other machines, so `admin.token` must be set (or listen on 127.0.0.1)")
         if token:
-            self._report("admin.token", header_text_message(token))
+            self._report("admin.token", header_text_message(token.reveal()))
 
     def _address(self, path: str, text: str) -> Address | None:
         try:
@@ -76,7 +77,9 @@ class Checker:
             self._report("telemetry.otlp.endpoint", url_message(telemetry.otlp.endpoint))
         for name, value in (telemetry.otlp.headers if telemetry.otlp else {}).items():
             path = join_key("telemetry.otlp.headers", name)
-            self._report(path, header_name_message(name) or header_text_message(value))
+            self._report(path, header_name_message(name) or header_text_message(value.reveal()))
+        for path, message in telemetry_problems(self._config):
+            self._report(path, message)
         for index, name in enumerate(telemetry.trust_upstream_context):
             self._check_target_name("telemetry.trust_upstream_context", name, f"telemetry.trust_upstream_context[{index}]")
 
@@ -89,8 +92,8 @@ class Checker:
             self._report(f"{path}.base_url", url_message(target.base_url))
         elif not self._touched(f"{path}.provider") and target.provider != BUILT_IN and self._default_base_url(target.provider) is None:
             self._report(f"{path}.base_url", f"is required: provider {target.provider} has no address of its own")
-        if target.credential is not None and target.credential != PASSTHROUGH:
-            message = header_text_message(target.credential)
+        if target.credential is not None and target.credential.reveal() != PASSTHROUGH:
+            message = header_text_message(target.credential.reveal())
             self._report(f"{path}.credential", message and f"credential {message}")
         if target.price is not None:
             self._check_price(f"{path}.price", target.price)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET, inspect
 
 from proxy import __version__
+from proxy.call import Secret
 from proxy.config.interpolate import Interpolation
 from proxy.config.nodes import Mapping, Node, Scalar, Sequence, join_key
 from proxy.config.problems import Place, Problems, did_you_mean
@@ -133,12 +134,14 @@ class Conversion:
             self._problems.add(node.place, at.path, message)
         if expanded.messages:
             return UNSET
-        as_text = isinstance(wanted, inspect.StrType | inspect.LiteralType)
+        as_text = isinstance(wanted, inspect.StrType | inspect.LiteralType | inspect.CustomType)
         value = expanded.text if (as_text if expanded.secret else not node.plain) else parse_scalar(expanded.text)
         if expanded.secret and value is None:
             return self._wrong(node, at, NO_VALUE) if at.shape in NOT_NULL else UNSET
         wrong = type_message(value, wanted, secret) or range_message(value, at.shape, secret)
-        return self._wrong(node, at, wrong) if wrong else value
+        if wrong:
+            return self._wrong(node, at, wrong)
+        return Secret(value) if isinstance(wanted, inspect.CustomType) and isinstance(value, str) else value
 
     def _wrong(self, node: Node, at: At, message: str) -> object:
         self._problems.add(node.place, at.path, message)
@@ -151,14 +154,15 @@ def _not_yet(path: str, feature: str) -> str:
 
 
 def _member_for(node: Node, wanted: inspect.Type) -> inspect.Type:
-    """The member of a union that a node may be: a list where the node is one, else the first that isn't."""
+    """The member of a union that a node may be: a list where the node is one, else what isn't: several, if they are single values."""
     if not isinstance(wanted, inspect.UnionType):
         return wanted
     members = [member for member in wanted.types if not isinstance(member, inspect.NoneType)]
     lists = [member for member in members if isinstance(member, inspect.ListType)]
     if lists and isinstance(node, Sequence):
         return lists[0]
-    return next(member for member in members if not isinstance(member, inspect.ListType))
+    others = tuple(member for member in members if not isinstance(member, inspect.ListType))
+    return others[0] if len(others) == 1 else inspect.UnionType(others)
 
 
 def _is_null(node: Node) -> bool:
@@ -195,6 +199,8 @@ def _stand_in(wanted: inspect.Type) -> object:
             return {}
         case inspect.FloatType():
             return 0.0
+        case inspect.CustomType():
+            return Secret("")
         case _:
             return ""
 

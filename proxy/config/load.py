@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from proxy.call import Target
+from proxy.call import Secret, Target
 from proxy.config.check import BUILT_IN, Checker, DefaultBaseUrl
 from proxy.config.convert import Conversion
 from proxy.config.interpolate import Interpolation, read_message
@@ -50,7 +50,8 @@ def load_config(
     Checker(config, problems, conversion.found, default_base_url).check()
     problems.raise_any()
     targets = {name: _target(name, config, default_base_url) for name in config.targets}
-    return LoadedConfig(config, targets, list(interpolation.files), sha256(msgspec.msgpack.encode((config, targets))).hexdigest())
+    said = msgspec.msgpack.encode((config, targets), enc_hook=Secret.reveal)
+    return LoadedConfig(config, targets, list(interpolation.files), sha256(said).hexdigest())
 
 
 def read_text_file(path: str) -> str:
@@ -79,12 +80,13 @@ def _read(path: str, read_file: Callable[[str], str], problems: Problems) -> str
 
 def _target(name: str, config: Config, default_base_url: DefaultBaseUrl) -> Target:
     declared = config.targets[name]
-    passthrough = declared.credential == PASSTHROUGH if declared.credential is not None else _is_only_real_target(declared, config)
+    credential = declared.credential
+    passthrough = credential.reveal() == PASSTHROUGH if credential is not None else _is_only_real_target(declared, config)
     return Target(
         name=name,
         provider=declared.provider,
         base_url=_base_url(declared, default_base_url),
-        credential=None if passthrough else declared.credential,
+        credential=None if passthrough else credential,
         passthrough=passthrough,
         tier=declared.tier,
         timeouts=declared.timeouts,

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from proxy.call import Price, Timeouts
+from proxy.call import MASK, Price, Secret, Timeouts
 
 Provider = Literal[
     "openai", "azure", "anthropic", "gemini", "cohere", "mistral", "groq", "deepseek",
@@ -26,8 +26,8 @@ PER_MILLION = (
 )  # fmt: skip
 """Kinds of tokens that a price may be given for."""
 
-SECRET_KEYS = frozenset({"credential", "token", "headers", "header"})
-"""Keys whose values are never shown, wherever they stand."""
+SECRET_KEYS = frozenset({"headers", "header"})
+"""Keys whose values are never shown, wherever they stand, beside those that hold a Secret."""
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,7 +35,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __repr__(self) -> str:
         values = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        fields = (f"{name}={'***' if value and name in SECRET_KEYS else repr(value)}" for name, value in values)
+        fields = (f"{name}={MASK if value and name in SECRET_KEYS else repr(value)}" for name, value in values)
         return f"{type(self).__name__}({', '.join(fields)})"
 
 
@@ -43,7 +43,7 @@ class AdminConfig(_Section, frozen=True):
     """The management listener."""
 
     listen: str = "127.0.0.1:4001"
-    token: str = ""
+    token: Secret = Secret("")
 
 
 class OtlpConfig(_Section, frozen=True):
@@ -51,15 +51,51 @@ class OtlpConfig(_Section, frozen=True):
 
     endpoint: str | None = None  # base URL; the exporter adds /v1/traces and /v1/metrics for http/protobuf
     protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
-    headers: dict[str, str] = {}
+    headers: dict[str, Secret] = {}
+
+
+class KeepConfig(_Section, frozen=True):
+    """Which calls are told as spans, decided when they are over. One reason is enough; `ratio` is for all the others."""
+
+    errors: Literal["always", "ratio"] = "always"
+    refusals: Literal["always", "ratio"] = "always"
+    slower_than_s: float | None = None
+    dearer_than_usd: float | None = None
+    ratio: float = 1.0
+
+
+class SpoolConfig(_Section, frozen=True):
+    """OTLP requests kept in state_dir while the collector is away."""
+
+    max_mib: float = 256.0
+
+
+class AttributeSource(_Section, frozen=True):
+    """Where the value of a custom attribute comes from."""
+
+    header: str | None = None
+    metadata: str | None = None  # a key of the body's `metadata`
+
+
+CaptureTo = Literal["span", "event", "ledger"]
+Capture = bool | CaptureTo | list[CaptureTo]  # of bool, only False
 
 
 class TelemetryConfig(_Section, frozen=True):
     """What is told to whom."""
 
     otlp: OtlpConfig | None = None
+    genai_semconv: Literal["v1_41", "latest", "both"] = "v1_41"
+    openinference: bool = False
     cost_attribute: str = "gen_ai.usage.cost"
+    capture_content: Capture = False
+    redact: list[str] = []  # regular expressions, beside the built-in ones for personal data
+    max_chars: int = 8192  # of each captured text
     trust_upstream_context: list[str] = []  # targets that get our traceparent
+    keep: KeepConfig = KeepConfig()
+    spool: SpoolConfig = SpoolConfig()
+    attributes: dict[str, AttributeSource] = {}
+    call_log: Literal["none", "stdout", "otlp"] = "none"
 
 
 class TargetConfig(_Section, frozen=True):
@@ -67,7 +103,7 @@ class TargetConfig(_Section, frozen=True):
 
     provider: Provider
     base_url: str | None = None  # left out: the provider's own, where it has one
-    credential: str | None = None  # "passthrough", or a secret; see docs/configuration.md for what leaving it out means
+    credential: Secret | None = None  # "passthrough", or a secret; see docs/configuration.md for what leaving it out means
     tier: str | None = None
     timeouts: Timeouts = Timeouts()
     price: Price | None = None
@@ -102,6 +138,7 @@ class RouteConfig(_Section, frozen=True):
     name: str
     to: list[TargetChoice]
     match: Match = Match()
+    capture_content: Capture | None = None  # None: as `telemetry.capture_content` says
 
 
 class PricesConfig(_Section, frozen=True):
@@ -139,15 +176,7 @@ NOT_YET: dict[str, str] = {
     "guards": "guards",
     "alerts": "alerts",
     "notify": "alerts",
-    "telemetry.genai_semconv": "the choice of conventions (v1_41 is what is sent)",
-    "telemetry.openinference": "OpenInference attributes",
-    "telemetry.capture_content": "content capture",
-    "telemetry.redact": "content capture",
-    "telemetry.max_chars": "content capture",
     "telemetry.http_client_spans": "aiohttp client spans",
-    "telemetry.keep": "tail sampling",
-    "telemetry.spool": "the telemetry spool",
-    "telemetry.attributes": "custom attributes",
     "targets.*.breaker": "breakers",
     "targets.*.limits": "limits of a target",
     "routes[].strategy": "strategies other than the first target",
@@ -177,9 +206,6 @@ NOT_YET: dict[str, str] = {
 NEUTRAL: dict[str, object] = {
     "workers": 1,
     "store": {"kind": "embedded"},
-    "telemetry.genai_semconv": "v1_41",
-    "telemetry.openinference": False,
-    "telemetry.capture_content": False,
     "telemetry.http_client_spans": False,
     "routes[].strategy": "priority",
     "routes[].critical": False,
@@ -213,6 +239,9 @@ NOT_NULL = frozenset(
 NOT_EMPTY = frozenset(
     {
         "state_dir",
+        "telemetry.attributes.*.header",
+        "telemetry.attributes.*.metadata",
+        "telemetry.redact[]",
         "targets.*.tier",
         "telemetry.cost_attribute",
         "telemetry.trust_upstream_context[]",

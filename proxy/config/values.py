@@ -16,7 +16,9 @@ from proxy.config.schema import NOT_EMPTY
 KINDS: dict[type, str] = {
     inspect.StrType: "a string",
     inspect.LiteralType: "a word",
+    inspect.IntType: "a whole number",
     inspect.FloatType: "a number",
+    inspect.CustomType: "a string",  # a Secret
     inspect.BoolType: "true or false",
     inspect.ListType: "a list",
     inspect.DictType: "a mapping",
@@ -27,7 +29,15 @@ LARGEST = 1e9
 """Seconds, MiB and USD alike: what is beyond is a slip of the hand, and timers overflow."""
 
 POSITIVE_ENDINGS = ("_s", "_mib")
-"""Every other number is a price, which may be 0."""
+"""Every other number is a price, which may be 0, unless it has a row in RANGES."""
+
+RANGES: dict[str, tuple[float, float]] = {
+    "telemetry.keep.ratio": (0, 1),
+    "telemetry.keep.slower_than_s": (0, LARGEST),
+    "telemetry.max_chars": (1, LARGEST),
+    "telemetry.spool.max_mib": (1, LARGEST),
+}
+"""Smallest and largest value, by key as the schema's tables write it."""
 
 
 def kind_of(wanted: inspect.Type) -> str:
@@ -45,14 +55,19 @@ def type_message(value: Value, wanted: inspect.Type, secret: bool) -> str | None
             words = [str(word) for word in wanted.values]
             hint = "" if secret else did_you_mean(str(value), words)
             return f"expected one of {', '.join(words)}; found {shown(value, secret=secret)}{hint}"
-        case inspect.StrType() if isinstance(value, str):
+        case inspect.UnionType():
+            messages = [type_message(value, member, secret) for member in wanted.types]
+            return None if None in messages else messages[-1]
+        case inspect.StrType() | inspect.CustomType() if isinstance(value, str):
+            return None
+        case inspect.IntType() if isinstance(value, int) and not isinstance(value, bool):
             return None
         case inspect.BoolType() if isinstance(value, bool):
             return None
         case inspect.FloatType() if _is_number(value):
             return None
         case _:
-            hint = " (put it in quotes)" if isinstance(wanted, inspect.StrType) and value is not None else ""
+            hint = " (put it in quotes)" if isinstance(wanted, inspect.StrType | inspect.CustomType) and value is not None else ""
             return f"expected {kind_of(wanted)}, found {_described(value, secret)}{hint}"
 
 
@@ -62,6 +77,9 @@ def range_message(value: Value, shape: str, secret: bool) -> str | None:
         return "must not be empty"
     if not _is_number(value):
         return None
+    if shape in RANGES:
+        low, high = RANGES[shape]
+        return None if low <= value <= high else f"must be at least {low:g} and at most {high:.0f}, found {shown(value, secret=secret)}"
     positive = shape.endswith(POSITIVE_ENDINGS)
     if (value > 0 if positive else value >= 0) and value <= LARGEST:
         return None

@@ -1,6 +1,6 @@
-"""A bounded copy of a reply body that is passed on as it comes.
+"""Bounded copies of a reply body that is passed on as it comes.
 
-Here: head and tail of what went by. Not here: what it means.
+Here: head and tail of what went by, for usage; its beginning, for content. Not here: what it means.
 """
 
 from __future__ import annotations
@@ -31,3 +31,19 @@ class Capture:
     def head_and_tail(self) -> tuple[bytes, bytes]:
         """The whole body and b"", or its first and last bytes."""
         return bytes(self._kept), bytes(self._tail[-EDGE_BYTES:]) if self._tail is not None else b""
+
+
+class Kept:
+    """Keeps the first 1 MiB of a stream whose content is recorded."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.is_cut = False
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the stream."""
+        room = WHOLE_BYTES - len(self.data)
+        if len(data) > room:
+            self.is_cut = True
+            data = data[:room]
+        self.data += data

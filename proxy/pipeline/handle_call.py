@@ -33,7 +33,7 @@ MAX_TAGS = 16
 async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tunnel: ClientTunnel) -> None:
     """One client request from its head to its record; settle runs exactly once, whatever happens."""
     runtime = gate.runtime
-    call = accept(gate, request)
+    call = accept(gate, runtime, request)
     gate.in_flight += 1
     try:
         await understand(call, runtime)
@@ -57,19 +57,21 @@ async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tu
         settle(gate, runtime, call)
 
 
-def accept(gate: Gate, request: ClientRequest) -> CallState:
-    """Ids, and the caller's trace context where it sent one."""
+def accept(gate: Gate, runtime: Runtime, request: ClientRequest) -> CallState:
+    """Ids, the caller's trace context where it sent one, and whether the call is sampled."""
     bits = gate.random_bits
     call_id = f"{request.started_unix_ns // 1_000_000:012x}{bits(80):020x}"  # sorts by time
     call = CallState(request, call_id, "", f"{bits(64) or 1:016x}")
     call.path = clean(request.target.partition("?")[0])
     call.api = endpoint_of(request.method, call.path)
-    parent = parse_traceparent(header(request.headers, b"traceparent"))
+    parent = parse_traceparent(header(request.headers, b"traceparent")) if runtime.reads_context else None
     if parent:
-        call.trace_id, call.parent_span_id, call.sampled = parent
+        call.trace_id, call.parent_span_id, parent_sampled = parent
         call.trace_state = header(request.headers, b"tracestate").decode("latin-1") or None
+        call.sampled = runtime.samples(call.trace_id, parent_sampled)
     else:
         call.trace_id = f"{bits(128) or 1:032x}"
+        call.sampled = runtime.samples(call.trace_id, None)
     tags = header(request.headers, b"x-postern-tags")
     if tags:
         pairs = (pair.partition("=") for pair in tags.decode("utf-8", "replace").split(",")[:MAX_TAGS])

@@ -18,7 +18,7 @@ def upstream_headers(call: CallState, attempt: AttemptState, injected: bool) -> 
     endpoint: Endpoint = attempt.endpoint
     headers = forward_request_headers(call.request.headers, endpoint.drop_headers)
     headers += endpoint.add_headers
-    if endpoint.target.trusted_context:
+    if endpoint.gets_context:
         flags = b"01" if call.sampled else b"00"
         headers.append((b"traceparent", b"00-%b-%b-%b" % (call.trace_id.encode(), attempt.span_id.encode(), flags)))
         if call.trace_state:

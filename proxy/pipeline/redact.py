@@ -8,19 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import parse_qs
 
+from proxy.call import MASK
 from proxy.pipeline.runtime import CREDENTIAL_HEADERS
 from proxy.pipeline.state import CallState
 
-MASK = "***"
 SHORTEST_SECRET = 8  # what is shorter would be found in any text
 
 
 def without_credentials(call: CallState, text: str) -> str:
     """The text with each credential of the call, the client's and the targets', masked."""
-    for secret in _credentials(call):
-        if len(secret) >= SHORTEST_SECRET:
-            text = text.replace(secret, MASK)
+    for secret in credentials_of(call):
+        text = text.replace(secret, MASK)
     return text
+
+
+def credentials_of(call: CallState) -> list[str]:
+    """The credentials of a call, longest first; without those that would be found in any text."""
+    return sorted((secret for secret in _credentials(call) if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
 def _credentials(call: CallState) -> Iterator[str]:
@@ -28,5 +32,6 @@ def _credentials(call: CallState) -> Iterator[str]:
         if name.lower() in CREDENTIAL_HEADERS:
             yield from value.decode("utf-8", "replace").split()[-1:]  # without the scheme before it
     for attempt in call.attempts:
-        yield attempt.endpoint.target.credential or ""
+        credential = attempt.endpoint.target.credential
+        yield credential.reveal() if credential else ""
     yield from parse_qs(call.request.target.partition("?")[2]).get("key", ())

@@ -13,11 +13,14 @@ from proxy.pipeline.state import CallState
 from proxy.ports import ClientReply
 from proxy.wire.error_bodies import error_body_for
 
+REFUSED = "postern_refused"
+
 
 async def send_error(call: CallState, reply: ClientReply, error: PosternError, runtime: Runtime) -> None:
     """Answer with the error, in the envelope that the called API's clients read."""
     code = error.error_type if isinstance(error, UpstreamError) else error.code
     call.error_type, call.error_message = code, error.message
+    call.rule = error.param if error.type == REFUSED else None
     call.outcome = Outcome.REJECTED if error.status < 500 else Outcome.FAILED
     body = error_body_for(call.api.kind, error.message, error.type, error.code, error.param)
     headers: HeaderList = [

@@ -6,15 +6,20 @@ Not here: what bytes mean (wire/), cost (settle.py).
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Callable
+
 from proxy.call import HeaderList, Outcome
 from proxy.errors import UpstreamClosed, UpstreamError, UpstreamTimeout
-from proxy.pipeline.capture import Capture
+from proxy.pipeline.capture import Capture, Kept
+from proxy.pipeline.content import is_recorded
 from proxy.pipeline.headers import own_headers
 from proxy.pipeline.idle_guard import IdleGuard
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.settle import price_attempt
 from proxy.pipeline.state import AttemptState, CallState
 from proxy.ports import ClientReply, UpstreamReply
+from proxy.records import CHUNK_GAP_BOUNDARIES_S
 from proxy.wire.content_coding import Decoder, decoder_for, is_identity
 from proxy.wire.error_event import error_event
 from proxy.wire.headers import forward_reply_headers
@@ -27,6 +32,7 @@ WHOLE_BYTES = 256 << 10
 """A JSON reply up to this size is read whole before its head goes out, so that the head can say what it cost."""
 UNARY_KINDS = frozenset(("chat", "completions", "responses", "embeddings", "messages", "moderations"))
 EDITED = (b"content-length", b"content-encoding")
+GAP_BOUNDARIES_NS = [round(boundary_s * 1e9) for boundary_s in CHUNK_GAP_BOUNDARIES_S]
 
 
 class Relay:
@@ -169,8 +175,14 @@ class Relay:
         if not self._upstream.has_data:
             reply.flush()
         first = True
-        read, write, feed = self._upstream.read_chunk, reply.write, reader.feed
+        read, write = self._upstream.read_chunk, reply.write
+        feed: Callable[[bytes], None] = reader.feed
         guard, now_ns = self._guard, self._gate.clock.monotonic_ns
+        gaps: list[int] = []
+        last_ns = 0
+        if is_recorded(self._runtime, call):
+            attempt.kept = Kept()
+            feed = _both(reader.feed, attempt.kept.feed)
         try:
             while chunk := await read():
                 plain = decoder.feed(chunk) if decoder else chunk
@@ -185,10 +197,15 @@ class Relay:
                         reply.flush()  # the head doesn't wait for an event that is held back
                 finally:
                     feed(plain)  # what nobody is left to take was generated all the same
-                guard.last_ns = now_ns()
-                if first and reader.first_content:
+                chunk_ns = guard.last_ns = now_ns()
+                if not first:
+                    gaps[bisect_left(GAP_BOUNDARIES_NS, chunk_ns - last_ns)] += 1
+                    attempt.last_chunk_ns = chunk_ns
+                elif reader.first_content:
                     first = False
-                    self._mark_first_chunk()
+                    attempt.first_chunk_ns = attempt.last_chunk_ns = call.first_chunk_ns = chunk_ns
+                    gaps = attempt.chunk_gaps = [0] * (len(GAP_BOUNDARIES_NS) + 1)
+                last_ns = chunk_ns
         except UpstreamError as error:
             await self._send_rest(edit)
             await self._break_off(reader, self._cause(error))
@@ -283,6 +300,14 @@ class Relay:
     def _interrupt(self, error: UpstreamError) -> None:
         self._attempt.fail(Outcome.INTERRUPTED, error.error_type, error.message)
         self._reply.abort()
+
+
+def _both(first: Callable[[bytes], None], second: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    def feed(data: bytes) -> None:
+        first(data)
+        second(data)
+
+    return feed
 
 
 def outcome_of(status: int) -> Outcome:

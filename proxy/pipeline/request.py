@@ -26,3 +26,6 @@ class ClientRequest(msgspec.Struct):
     started_unix_ns: int
     started_ns: int  # monotonic
     upgrade: bool = False  # a WebSocket handshake
+
+    def __repr__(self) -> str:
+        return f"ClientRequest({self.method!r}, {self.target.partition('?')[0]!r})"  # never the headers, nor the query

@@ -14,12 +14,16 @@ from proxy.call import Target
 from proxy.config.schema import Config
 from proxy.pipeline.idle_guard import Watch
 from proxy.policy.pricing import PriceBook
+from proxy.policy.recording import attribute_rules, capture_rules
 from proxy.policy.routing import Router
+from proxy.policy.telemetry_environment import TelemetryEnvironment
 from proxy.ports import Clock, Recorder, TunnelDialer, Upstream
 from proxy.wire.dialects.table import Dialect, dialect
+from proxy.wire.redaction import redactor
 from proxy.wire.urls import Base, parse_base
 
 MAX_REMEMBERED = 10_000
+NO_VARIABLES = TelemetryEnvironment()
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -30,34 +34,57 @@ class Endpoint(msgspec.Struct, frozen=True):
     dialect: Dialect
     drop_headers: frozenset[bytes]  # lower case: the client's fields that must not reach this target
     add_headers: list[tuple[bytes, bytes]]
+    gets_context: bool  # our traceparent goes to it
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.target!r})"  # never the headers
 
 
 CREDENTIAL_HEADERS = frozenset((b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key"))
 ACCOUNT_HEADERS = frozenset((b"openai-organization", b"openai-project"))
 """Say which account a credential is used for: they go where it goes."""
-CONTEXT_HEADERS = frozenset((b"traceparent", b"tracestate", b"baggage"))
+TRACE_HEADERS = frozenset((b"traceparent", b"tracestate"))
+CONTEXT_HEADERS = TRACE_HEADERS | {b"baggage"}
 
 
-def endpoint_for(target: Target) -> Endpoint:
+def endpoint_for(target: Target, environment: TelemetryEnvironment) -> Endpoint:
     """The target's derived parts."""
     family = dialect(target.provider)
     drop = set() if target.passthrough else set(CREDENTIAL_HEADERS | ACCOUNT_HEADERS)
-    drop |= {b"traceparent", b"tracestate"} if target.trusted_context else CONTEXT_HEADERS
-    add = [(family.credential_header, family.credential_prefix + target.credential.encode())] if target.credential else []
-    return Endpoint(target, parse_base(target.base_url), family, frozenset(drop), add)
+    drop |= _context_kept_back(target.trusted_context, environment)
+    add = [(family.credential_header, family.credential_prefix + target.credential.reveal().encode())] if target.credential else []
+    gets_context = target.trusted_context and environment.trace_context and not environment.disabled
+    return Endpoint(target, parse_base(target.base_url), family, frozenset(drop), add, gets_context)
+
+
+def _context_kept_back(is_trusted: bool, environment: TelemetryEnvironment) -> frozenset[bytes]:
+    """The client's fields of trace context that a target isn't sent: all, or those that ours stand for, or none."""
+    if not is_trusted:
+        return CONTEXT_HEADERS
+    if environment.disabled:
+        return frozenset()
+    return TRACE_HEADERS if environment.baggage else CONTEXT_HEADERS
 
 
 class Runtime:
     """One configuration, compiled. A call keeps the one it began with."""
 
-    def __init__(self, config: Config, targets: dict[str, Target], prices: PriceBook) -> None:
+    def __init__(
+        self, config: Config, targets: dict[str, Target], prices: PriceBook, environment: TelemetryEnvironment = NO_VARIABLES
+    ) -> None:
         self.config = config
         self.router = Router(config)
-        self.endpoints = {name: endpoint_for(target) for name, target in targets.items()}
+        self.endpoints = {name: endpoint_for(target, environment) for name, target in targets.items()}
         self.prices = prices
         self.max_body_bytes = int(config.max_body_mib * (1 << 20))
         self.refuse_unpriced = config.prices.on_unknown == "refuse"
         self.transparent = config.transparent
+        self.reads_context = environment.trace_context
+        self.samples = environment.sampler.samples
+        self.attributes = attribute_rules(config)
+        self.captures = capture_rules(config, environment)  # by route; empty: no content is recorded
+        self.redact = redactor(config.telemetry.redact) if self.captures else None
+        self.max_content_chars = config.telemetry.max_chars
 
 
 class Remembered:

@@ -6,11 +6,14 @@ Here: pricing an attempt, building the CallRecord. Not here: reading usage off t
 from __future__ import annotations
 
 from proxy.call import Outcome, Usage
+from proxy.pipeline.content import record_content
 from proxy.pipeline.redact import without_credentials
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import MAX_ERROR_CHARS, AttemptState, CallState
+from proxy.policy.recording import attribute_values
 from proxy.ports import Clock
 from proxy.records import AttemptRecord, CallRecord, Uncounted
+from proxy.wire.urls import join
 
 COUNTABLE_KINDS = frozenset(("chat", "completions", "responses", "embeddings", "messages"))
 COUNTABLE_OUTCOMES = (Outcome.SUCCEEDED, Outcome.INTERRUPTED, Outcome.ABANDONED)
@@ -53,7 +56,7 @@ def settle(gate: Gate, runtime: Runtime, call: CallState) -> None:
         if call.outcome is not Outcome.ABANDONED:
             call.outcome = last.outcome
         call.error_type, call.error_message = last.error_type, last.error_message
-    gate.recorder.record(_record(gate, call))
+    gate.recorder.record(_record(gate, runtime, call))
 
 
 def _bill_background(gate: Gate, call: CallState, attempt: AttemptState) -> None:
@@ -73,9 +76,10 @@ def unix_ns(call: CallState, monotonic_ns: int) -> int:
     return call.request.started_unix_ns + monotonic_ns - call.request.started_ns
 
 
-def _record(gate: Gate, call: CallState) -> CallRecord:
+def _record(gate: Gate, runtime: Runtime, call: CallState) -> CallRecord:
     request, fields = call.request, call.fields
     now_ns = gate.clock.monotonic_ns()
+    overhead_ns = call.overhead_ns or now_ns - call.began_ns - call.waited_ns
     return CallRecord(
         call_id=call.call_id,
         trace_id=call.trace_id,
@@ -105,13 +109,23 @@ def _record(gate: Gate, call: CallState) -> CallRecord:
         stream=fields.stream if fields else False,
         billable=call.billable,
         first_chunk_ns=unix_ns(call, call.first_chunk_ns) if call.first_chunk_ns else None,
-        overhead_ns=call.overhead_ns or now_ns - request.started_ns - call.waited_ns,
+        overhead_ns=overhead_ns,
         request_bytes=call.request_bytes,
         response_bytes=call.response_bytes,
         attempts=[_attempt_record(call, attempt) for attempt in call.attempts],
         facts=fields.facts if fields else None,
         tags=call.tags,
+        attributes=_attributes(runtime, call) if runtime.attributes else {},
+        decision=call.decision.told(call.model) if call.decision else None,
+        rule=call.rule,
+        overhead_before_ns=min(overhead_ns, call.attempts[0].start_ns - call.began_ns) if call.attempts else overhead_ns,
+        content=record_content(runtime, call) if runtime.captures else None,
     )
+
+
+def _attributes(runtime: Runtime, call: CallState) -> dict[str, str]:
+    values = attribute_values(runtime.attributes, call.request.headers, call.fields.metadata if call.fields else {})
+    return {name: without_credentials(call, value) for name, value in values.items()}
 
 
 def _told(call: CallState, message: str | None) -> str | None:
@@ -144,6 +158,9 @@ def _attempt_record(call: CallState, attempt: AttemptState) -> AttemptRecord:
         cost=attempt.cost,
         unpriced=attempt.unpriced,
         uncounted=_uncounted(call, attempt),
+        url=None if call.api.operation else join(endpoint.base, call.path),
+        last_chunk_ns=unix_ns(call, attempt.last_chunk_ns) if attempt.last_chunk_ns else None,
+        chunk_gaps=attempt.chunk_gaps,
     )
 
 

@@ -6,6 +6,7 @@ Here: mutable state of a call and its attempts. Not here: I/O, decisions.
 from __future__ import annotations
 
 from proxy.call import Cost, Outcome, Usage
+from proxy.pipeline.capture import Kept
 from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Endpoint
 from proxy.policy.routing import RouteDecision
@@ -24,8 +25,8 @@ class AttemptState:
     """One try of one target."""
 
     __slots__ = (
-        "body", "capture", "cost", "end_ns", "endpoint", "error_message", "error_type", "facts", "first_chunk_ns", "model", "number",
-        "outcome", "reader", "sent", "span_id", "start_ns", "status", "unpriced", "usage",
+        "body", "capture", "chunk_gaps", "cost", "end_ns", "endpoint", "error_message", "error_type", "facts", "first_chunk_ns", "kept",
+        "last_chunk_ns", "model", "number", "outcome", "reader", "sent", "span_id", "start_ns", "status", "unpriced", "usage",
     )  # fmt: skip
 
     def __init__(self, number: int, span_id: str, endpoint: Endpoint, model: str, start_ns: int) -> None:
@@ -36,6 +37,8 @@ class AttemptState:
         self.start_ns = start_ns  # monotonic
         self.end_ns = 0
         self.first_chunk_ns = 0
+        self.last_chunk_ns = 0
+        self.chunk_gaps: list[int] | None = None  # of a stream's content: see AttemptRecord
         self.outcome = Outcome.FAILED
         self.status: int | None = None
         self.error_type: str | None = None
@@ -43,6 +46,7 @@ class AttemptState:
         self.facts: ReplyFacts | None = None
         self.reader: StreamReader | None = None
         self.capture: bytes = b""  # reply body of a call that is not a stream, as far as it was kept
+        self.kept: Kept | None = None  # a stream's events, where their content is recorded
         self.body: bytes | None = None  # the JSON sent upstream
         self.sent = False  # whether the upstream may have seen the request
         self.usage: Usage | None = None
@@ -62,7 +66,7 @@ class CallState:
     __slots__ = (
         "api", "attempts", "began_ns", "billable", "body", "body_error", "call_id", "decision", "error_message", "error_type", "fields",
         "first_chunk_ns", "model", "outcome", "overhead_ns", "parent_span_id", "path", "plain", "request", "request_bytes",
-        "response_bytes", "sampled", "span_id", "status", "tags", "target_path", "trace_id", "trace_state", "waited_ns",
+        "response_bytes", "rule", "sampled", "span_id", "status", "tags", "target_path", "trace_id", "trace_state", "waited_ns",
     )  # fmt: skip
 
     def __init__(self, request: ClientRequest, call_id: str, trace_id: str, span_id: str) -> None:
@@ -90,6 +94,7 @@ class CallState:
         self.outcome = Outcome.FAILED
         self.error_type: str | None = None
         self.error_message: str | None = None
+        self.rule: str | None = None  # the rule that refused the call
         self.first_chunk_ns = 0
         self.billable = True
         self.overhead_ns = 0  # our own share until the reply's head went out

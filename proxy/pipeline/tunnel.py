@@ -96,8 +96,9 @@ async def _pump(
 ) -> None:
     """Bytes both ways until one side ends. The side that stays is told by the same end."""
     headers: HeaderList = list(upstream.headers)  # the handshake's own fields are the answer: all of them go on
+    call.overhead_ns = gate.clock.monotonic_ns() - call.request.started_ns - call.waited_ns
     if not runtime.transparent:
-        headers += own_headers(call, attempt, None, gate.clock.monotonic_ns() - call.request.started_ns - call.waited_ns)
+        headers += own_headers(call, attempt, None, call.overhead_ns)
     tunnel.open(upstream.status, upstream.reason, headers)
     attempt.outcome = Outcome.SUCCEEDED
     to_upstream = asyncio.get_running_loop().create_task(_client_to_upstream(tunnel, upstream))
@@ -140,7 +141,7 @@ def _settle_response(gate: Gate, runtime: Runtime, session: CallState, message: 
     call = CallState(session.request, f"{session.call_id[:12]}{bits(80):020x}", session.trace_id, f"{bits(64) or 1:016x}")
     call.parent_span_id, call.sampled, call.trace_state = session.span_id, session.sampled, session.trace_state
     call.path, call.api, call.decision, call.tags, call.model = session.path, session.api, session.decision, session.tags, session.model
-    call.began_ns = began_ns
+    call.began_ns, call.waited_ns = began_ns, now_ns - began_ns
     call.status, call.outcome, call.response_bytes = 200, Outcome.SUCCEEDED, len(message)
     attempt = begin_attempt(gate, call, session.attempts[0].endpoint)
     attempt.model = facts.response_model or session.attempts[0].model

@@ -14,6 +14,7 @@ import msgspec
 from proxy.call import HeaderList
 from proxy.config.schema import Config, Match, RouteConfig, TargetChoice
 
+MAX_TOLD_MODEL_CHARS = 256
 IMPLICIT_ROUTE = "default"
 """The route's name where no routes are declared and there is one target."""
 
@@ -27,6 +28,9 @@ class RouteFacts(msgspec.Struct, frozen=True):
     headers: HeaderList
     stream: bool
 
+    def __repr__(self) -> str:
+        return f"RouteFacts({self.method!r}, {self.path!r}, {self.model!r})"  # never the headers
+
 
 class RouteDecision(msgspec.Struct, frozen=True):
     """Where a call goes."""
@@ -34,6 +38,11 @@ class RouteDecision(msgspec.Struct, frozen=True):
     route: str
     target: str
     model: str | None  # sent upstream instead of the client's; None: the client's own
+
+    def told(self, requested_model: str | None) -> str:
+        """The decision as people read it, e.g. `ads-copy>openai/gpt-5.2`: route, target, and the model if there is one."""
+        model = self.model or requested_model
+        return f"{self.route}>{self.target}/{model[:MAX_TOLD_MODEL_CHARS]}" if model else f"{self.route}>{self.target}"
 
 
 Condition = Callable[[RouteFacts], bool]

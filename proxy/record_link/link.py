@@ -1,6 +1,7 @@
 """The gate's end of the socketpair: records go out, acknowledgements come back.
 
-Here: a bounded queue that survives the observer. Not here: starting the observer (observer_process.py), what records mean.
+Here: a bounded queue that survives the observer, and the newest report beside it. Not here: starting the observer
+(observer_process.py), what records mean.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from proxy.records import CallRecord, FrameReader, ObserverReport, encode_record
+from proxy.records import CallRecord, FrameReader, GateReport, ObserverReport, encode_gate_report, encode_record
 
 MAX_QUEUED_RECORDS = 20_000
 MAX_QUEUED_BYTES = 64 << 20
@@ -34,6 +35,8 @@ class RecordLink:
         self._sent = 0  # how many of them were handed to the kernel
         self._partial = memoryview(b"")  # the rest of what the kernel took only a part of
         self._acknowledged = 0  # of this connection
+        self._report = b""  # the newest, as a frame
+        self._report_unsent = False
         self._socket: socket.socket | None = None
         self._frames = FrameReader()
         self._flushing: asyncio.TimerHandle | None = None
@@ -58,6 +61,17 @@ class RecordLink:
             return
         self._queue.append(frame)
         self._queued_bytes += len(frame)
+        self._flush_soon()
+
+    def report(self, report: GateReport) -> None:
+        """Tell the observer how the gate is doing, if that changed. Never queued: it gets the newest, as soon as there is room."""
+        frame = encode_gate_report(report)
+        if frame == self._report:
+            return
+        self._report, self._report_unsent = frame, True
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if self._flushing is None and not self._finishing and self._socket is not None:
             self._flush_later()
 
@@ -90,6 +104,7 @@ class RecordLink:
         self._finishing = False
         self._sent = self._acknowledged = 0
         self._partial = memoryview(settings)
+        self._report_unsent = bool(self._report)
         asyncio.get_running_loop().add_reader(end.fileno(), self._on_readable)
         self._flush()
 
@@ -140,12 +155,14 @@ class RecordLink:
                 return
 
     def _next_bytes(self) -> memoryview:
-        """The next frames as one piece; they stay queued until they are acknowledged."""
+        """The next frames as one piece, the newest report behind them; records stay queued until they are acknowledged."""
         queue, first, size = self._queue, self._sent, 0
         while self._sent < len(queue) and size < MAX_SEND_BYTES:
             size += len(queue[self._sent])
             self._sent += 1
-        return memoryview(b"".join(queue[index] for index in range(first, self._sent)))
+        report = self._report if self._report_unsent else b""
+        self._report_unsent = False
+        return memoryview(b"".join([*(queue[index] for index in range(first, self._sent)), report]))
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

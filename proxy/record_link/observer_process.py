@@ -1,6 +1,6 @@
 """Starting the observer, and starting it again.
 
-Here: the child process and its backoff. Not here: what is sent to it (link.py), what it does (proxy.observer).
+Here: the child process and its backoff. Not here: what is sent to it (link.py) and asked of it (pages.py), what it does (proxy.observer).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 from proxy.record_link.link import RecordLink
+from proxy.record_link.pages import PageLink
 
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 10.0
@@ -30,6 +31,7 @@ class ObserverProcess:
     def __init__(self, settings: bytes) -> None:
         self.settings = settings
         self.link = RecordLink(self._on_lost)
+        self.pages = PageLink()
         self.restarts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._backoff_s = FIRST_BACKOFF_S
@@ -49,24 +51,28 @@ class ObserverProcess:
         """Spawn the observer and send it what waits."""
         self._restarting = None
         ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
+        our_pages, their_pages = socket.socketpair()
+        for end in (ours, theirs, our_pages, their_pages):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "proxy.observer", "--fd", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-m", "proxy.observer", "--fd", str(theirs.fileno()), "--pages-fd", str(their_pages.fileno())],
+                pass_fds=[theirs.fileno(), their_pages.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is the gate's to handle: the observer must outlive it by a flush
             )
         except OSError as error:
             log.error("the observer could not be started: %s", error)
             ours.close()
+            our_pages.close()
             self._restart_later()
             return
         finally:
             theirs.close()
+            their_pages.close()
         self._started_s = asyncio.get_running_loop().time()
         self.link.connect(ours, self.settings)
+        self.pages.connect(our_pages)
 
     def renew(self, settings: bytes) -> None:
         """Replace the observer by one with other settings: the old one flushes and ends, the new one starts when it has."""
@@ -88,10 +94,12 @@ class ObserverProcess:
         self._reap()
         self.link.read_rest()
         self.link.disconnect()
+        self.pages.disconnect()
         if self.link.queued:
             log.error("the observer never acknowledged %d records: the ledger and the telemetry may lack them", self.link.queued)
 
     def _on_lost(self) -> None:
+        self.pages.disconnect()
         if self._stopping:
             return
         self._reap()

@@ -78,6 +78,9 @@ def read_chat(body: bytes) -> ReplyFacts | None:
         return None
     if not chat.id or not chat.choices:
         return None
+    choices = sorted(chat.choices, key=_index)
+    if choices[-1].index != len(choices) - 1:
+        return None
     usage = chat.usage
     prompt, completion = usage.prompt_tokens_details or _NO_PROMPT, usage.completion_tokens_details or _NO_COMPLETION
     return ReplyFacts(
@@ -96,7 +99,7 @@ def read_chat(body: bytes) -> ReplyFacts | None:
         ),
         chat.id,
         chat.model or None,
-        [choice.finish_reason for choice in sorted(chat.choices, key=_index)],
+        [choice.finish_reason for choice in choices],
         chat.service_tier or None,
         chat.system_fingerprint or None,
         None,

@@ -28,6 +28,8 @@ _END_TYPES = frozenset(
         "image_generation.completed", "image_edit.completed", "transcript.text.done", "speech.audio.done",
     }
 )  # fmt: skip
+_SEVERAL_KINDS = _CHOICE_KINDS | {"gemini"}
+_MAX_CHOICES = 128  # more, and an index beyond, is no sound answer: those are told in order and not by place
 _REASON_MISSING = "error"  # gen_ai.response.finish_reasons of a choice that never ended
 
 
@@ -124,9 +126,13 @@ class FactsReader:
             self.facts.ended = True
 
     def result(self) -> ReplyFacts:
-        """The facts, with finish reasons in the order of choices; `error` for a choice whose reason never came."""
+        """The facts, with a finish reason for each choice asked for, at its index; `error` where it never came."""
         if self._reasons:
-            self.facts.finish_reasons = [self._reasons[index] or _REASON_MISSING for index in sorted(self._reasons)]
+            asked = min(self._choice_count, _MAX_CHOICES) if self._kind in _SEVERAL_KINDS else 1
+            told = sorted(self._reasons)
+            is_sound = told[0] >= 0 and told[-1] < _MAX_CHOICES
+            places = range(max(asked, told[-1] + 1)) if is_sound else told
+            self.facts.finish_reasons = [self._reasons.get(place) or _REASON_MISSING for place in places]
         return self.facts
 
     def _names(self, document: Document) -> None:

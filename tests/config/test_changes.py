@@ -14,8 +14,6 @@ from tests.config.support import MINIMAL, load
         ("listen: 127.0.0.1:1", "listen"),
         ("admin: {listen: '127.0.0.1:1'}", "admin.listen"),
         ("state_dir: elsewhere", "state_dir"),
-        ("telemetry: {otlp: {endpoint: 'http://h'}}", "telemetry.otlp"),
-        ("telemetry: {cost_attribute: x}", "telemetry.cost_attribute"),
     ],
 )
 def test_key_read_at_start_needs_a_restart(text: str, key: str) -> None:
@@ -26,4 +24,6 @@ def test_key_read_at_start_needs_a_restart(text: str, key: str) -> None:
 
 def test_rules_and_targets_are_swapped_without_a_restart() -> None:
     new = load("targets: {b: {provider: ollama}}\ndrain_s: 5\nroutes: [{name: a, to: [b]}]\nprices: {on_unknown: refuse}\nmax_body_mib: 1")
+    telemetry = load(MINIMAL + "telemetry: {otlp: {endpoint: 'http://h'}, cost_attribute: x, capture_content: span, keep: {ratio: 0}}")
+    assert needs_restart(load(MINIMAL).config, telemetry.config) == []
     assert needs_restart(load(MINIMAL).config, new.config) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.call import Secret
 from proxy.config.endpoints import parse_address
 from tests.config.support import MINIMAL, TWO_TARGETS, load, only_problem, problems
 
@@ -137,12 +138,12 @@ def test_address_is_taken_apart() -> None:
 def test_admin_that_others_can_reach_needs_a_token(address: str) -> None:
     assert "admin.listen: can be reached from other machines" in only_problem(MINIMAL + f"admin: {{listen: '{address}'}}")
     assert "admin.listen: can be" in only_problem(MINIMAL + f"admin: {{listen: '{address}', token: '${{env:T:-}}'}}")
-    assert load(MINIMAL + f"admin: {{listen: '{address}', token: secret}}").config.admin.token == "secret"
+    assert load(MINIMAL + f"admin: {{listen: '{address}', token: secret}}").config.admin.token == Secret("secret")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:4001", "127.8.8.8:1", "[::1]:4001", "localhost:4001"])
 def test_admin_on_loopback_needs_no_token(address: str) -> None:
-    assert load(MINIMAL + f"admin: {{listen: '{address}'}}").config.admin.token == ""
+    assert load(MINIMAL + f"admin: {{listen: '{address}'}}").config.admin.token == Secret("")
 
 
 def test_both_listeners_on_one_address_are_refused() -> None:

@@ -9,7 +9,8 @@ from tests.config.support import MINIMAL, load, only_problem, problems
 
 def credential(expression: str, environment: dict[str, str] | None = None, files: dict[str, str] | None = None) -> str | None:
     text = f"targets: {{openai: {{provider: openai, credential: '{expression}'}}}}"
-    return load(text, environment, files).targets["openai"].credential
+    secret = load(text, environment, files).targets["openai"].credential
+    return None if secret is None else secret.reveal()
 
 
 def test_variable_stands_for_its_value() -> None:
@@ -32,12 +33,12 @@ def test_default_is_not_taken_where_the_variable_is_set() -> None:
 
 
 def test_empty_default_is_an_empty_string() -> None:
-    assert load(MINIMAL + "admin: {token: '${env:TOKEN:-}'}").config.admin.token == ""
+    assert load(MINIMAL + "admin: {token: '${env:TOKEN:-}'}").config.admin.token.reveal() == ""
 
 
 def test_file_stands_for_its_text_without_the_last_line_break() -> None:
     loaded = load(MINIMAL + "admin: {token: '${file:/run/token}'}", files={"/run/token": "abc\r\n\n"})
-    assert loaded.config.admin.token == "abc"
+    assert loaded.config.admin.token.reveal() == "abc"
 
 
 def test_files_read_are_told_once_each() -> None:

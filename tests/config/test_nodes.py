@@ -55,7 +55,7 @@ def test_tags_are_refused(tag: str) -> None:
 
 
 def test_string_tag_makes_a_string() -> None:
-    assert load(MINIMAL + "admin: {token: !!str 123}\n").config.admin.token == "123"
+    assert load(MINIMAL + "admin: {token: !!str 123}\n").config.admin.token.reveal() == "123"
 
 
 def test_tag_on_a_section_is_refused() -> None:

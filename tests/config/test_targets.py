@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.call import Secret
 from tests.config.support import MINIMAL, load, only_problem
 
 TO_A = "\nroutes: [{name: r, to: [a]}]"
@@ -16,7 +17,7 @@ def test_passthrough_sends_no_credential_of_ours() -> None:
 
 def test_credential_of_ours_replaces_the_clients() -> None:
     target = load("targets: {a: {provider: openai, credential: '${env:K}'}}", {"K": "sk-1"}).targets["a"]
-    assert (target.passthrough, target.credential) == (False, "sk-1")
+    assert (target.passthrough, target.credential) == (False, Secret("sk-1"))
 
 
 def test_only_target_passes_the_clients_credential_on() -> None:

@@ -61,8 +61,9 @@ def free_ports(count: int) -> list[int]:
 class Collector:
     """A running Collector; what it prints is read all along."""
 
-    def __init__(self, folder: Path) -> None:
-        self.grpc, self.http = free_ports(2)
+    def __init__(self, folder: Path, grpc: int | None = None, http: int | None = None) -> None:
+        free_grpc, free_http = free_ports(2)
+        self.grpc, self.http = grpc or free_grpc, http or free_http
         config = folder / "collector.yaml"
         config.write_text(CONFIG.format(grpc=self.grpc, http=self.http))
         self._lines: list[str] = []

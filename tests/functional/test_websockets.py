@@ -224,6 +224,7 @@ async def test_websocket_session_passes_and_each_response_in_it_is_metered() -> 
     assert first["trace_id"] == second["trace_id"] == whole["trace_id"]
     assert (whole["status"], whole["outcome"]) == (101, "succeeded")
     assert "cost_usd" not in whole
+    assert all(row["overhead_ms"] < row["duration_ms"] for row in (first, second, whole))  # a session's length is not ours
 
 
 async def test_client_that_breaks_off_ends_the_session_upstream(provider: Provider, port: int) -> None:

@@ -13,9 +13,10 @@ from proxy.observer import counters
 from proxy.observer.counters import Counters
 from proxy.observer.ledger import store
 from proxy.observer.ledger.read import read_calls
-from proxy.observer.ledger.rows import COLUMNS, Row, SqlRow, iso_time, row_json, sql_row, usd_text
+from proxy.observer.ledger.rows import COLUMNS, CONTENT_COLUMN, Row, SqlRow, iso_time, row_json, sql_row, usd_text
 from proxy.observer.ledger.store import SCHEMA_VERSION, LedgerFile
-from proxy.observer.ledger.writer import LedgerWriter, Progress
+from proxy.observer.ledger.writer import LedgerWriter
+from proxy.observer.progress import Party, Progress
 from proxy.records import CallRecord
 from tests.call_records import START_NS, attempt_record, call_record
 
@@ -51,7 +52,14 @@ class Writing:
         self.path = path
         self.totals = Counters()
         self.acknowledged = Acknowledgements()
-        self.writer = LedgerWriter(path, self.totals, self.acknowledged, **options)
+        self.progress = Progress(self.acknowledged)
+        self.writer = LedgerWriter(path, self.totals, self.progress, lambda: self.acknowledged(self.progress.acknowledged), **options)
+
+    def put(self, row: SqlRow) -> None:
+        """The row of the next record, as the observer hands it on."""
+        sequence = self.progress.begin()
+        self.writer.put(sequence, row)
+        self.progress.release([sequence], Party.READER)
 
     def rows(self) -> list[Row]:
         return read_calls(self.path, None, 1000)
@@ -83,7 +91,7 @@ def shown(record: CallRecord) -> dict[str, object]:
 def test_columns_are_the_contracts() -> None:
     names = [name.replace("_nusd", "_usd").replace("time_ns", "time") for name in COLUMNS]
     assert " ".join(names) == CONTRACT
-    assert list(Row.__struct_fields__) == ["rowid", *COLUMNS]
+    assert list(Row.__struct_fields__) == ["rowid", *COLUMNS, CONTENT_COLUMN]
 
 
 def test_row_tells_the_call() -> None:
@@ -157,17 +165,10 @@ def test_time_is_shown_in_utc_to_the_millisecond() -> None:
     assert iso_time(START_NS + 123_999_999) == "2026-09-21T14:13:20.123Z"
 
 
-def test_progress_acknowledges_only_what_comes_first() -> None:
-    progress = Progress()
-    for sequence, acknowledged in [(1, 0), (2, 0), (0, 3), (4, 3), (3, 5)]:
-        progress.done(sequence)
-        assert progress.acknowledged == acknowledged
-
-
 def test_rows_are_written_and_acknowledged(start) -> None:
     ledger = start()
     for number in range(3):
-        ledger.writer.put(number, sql_row(call_record(call_id=f"call-{number}")))
+        ledger.put(sql_row(call_record(call_id=f"call-{number}")))
     ledger.acknowledged.wait(3)
     assert [row.call_id for row in ledger.rows()] == ["call-0", "call-1", "call-2"]
     assert ledger.totals.get(counters.LEDGER_ROWS) == 3
@@ -175,8 +176,8 @@ def test_rows_are_written_and_acknowledged(start) -> None:
 
 def test_call_resent_after_a_crash_stays_one_row(start) -> None:
     ledger = start()
-    for number in range(2):
-        ledger.writer.put(number, sql_row(call_record()))
+    for _ in range(2):
+        ledger.put(sql_row(call_record()))
     ledger.acknowledged.wait(2)
     assert len(ledger.rows()) == 1
     assert ledger.totals.totals() == {counters.LEDGER_ROWS: 1}
@@ -185,7 +186,7 @@ def test_call_resent_after_a_crash_stays_one_row(start) -> None:
 def test_close_writes_what_is_left(start) -> None:
     ledger = start()
     for number in range(1200):
-        ledger.writer.put(number, sql_row(call_record(call_id=f"call-{number}")))
+        ledger.put(sql_row(call_record(call_id=f"call-{number}")))
     ledger.writer.close(WAIT_S)
     assert len(read_calls(ledger.path, None, 2000)) == 1200
 
@@ -194,7 +195,7 @@ def test_corrupt_ledger_is_moved_aside_and_counted(start, tmp_path: Path) -> Non
     path = tmp_path / "ledger.db"
     path.write_bytes(b"this is not a database, and it is long enough to be looked at" * 100)
     ledger = start(path)
-    ledger.writer.put(0, sql_row(call_record()))
+    ledger.put(sql_row(call_record()))
     ledger.acknowledged.wait(1)
     assert [row.call_id for row in ledger.rows()] == ["call-1"]
     (aside,) = tmp_path.glob("ledger.db.corrupt-*")
@@ -209,7 +210,7 @@ def test_ledger_of_a_newer_version_is_kept_and_not_written(start, tmp_path: Path
         newer.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     newer.close()
     ledger = start(path)
-    ledger.writer.put(0, sql_row(call_record()))
+    ledger.put(sql_row(call_record()))
     ledger.acknowledged.wait(1)
     assert len(ledger.rows()) == 1
     assert len(list(tmp_path.glob("ledger.db.corrupt-*"))) == 1
@@ -242,7 +243,7 @@ class FullDisk:
 def test_full_disk_delays_rows_and_loses_none(start, monkeypatch: pytest.MonkeyPatch) -> None:
     FullDisk(monkeypatch, failures=3)
     ledger = start()
-    ledger.writer.put(0, sql_row(call_record()))
+    ledger.put(sql_row(call_record()))
     ledger.acknowledged.wait(1)
     assert len(ledger.rows()) == 1
     assert ledger.totals.get(counters.LEDGER_FAILURES) == 3
@@ -251,17 +252,17 @@ def test_full_disk_delays_rows_and_loses_none(start, monkeypatch: pytest.MonkeyP
 def test_disk_full_to_the_end_is_counted_as_loss(start, monkeypatch: pytest.MonkeyPatch) -> None:
     FullDisk(monkeypatch, failures=10**9)
     ledger = start()
-    ledger.writer.put(0, sql_row(call_record()))
+    ledger.put(sql_row(call_record()))
     ledger.writer.close(0.05)
     assert ledger.totals.get(counters.DROPPED_ROWS_SHUTDOWN) == 1
-    assert ledger.writer.acknowledged == 1
+    assert ledger.progress.acknowledged == 1
 
 
 def test_queue_is_bounded_and_the_oldest_go_counted(start, monkeypatch: pytest.MonkeyPatch) -> None:
     FullDisk(monkeypatch, failures=10**9)
     ledger = start(queue_rows=5)
     for number in range(50):
-        ledger.writer.put(number, sql_row(call_record(call_id=f"call-{number}")))
+        ledger.put(sql_row(call_record(call_id=f"call-{number}")))
     ledger.writer.close(0.05)
     lost = ledger.totals.get(counters.DROPPED_ROWS_QUEUE_FULL) + ledger.totals.get(counters.DROPPED_ROWS_SHUTDOWN)
     assert lost == 50
@@ -270,11 +271,11 @@ def test_queue_is_bounded_and_the_oldest_go_counted(start, monkeypatch: pytest.M
 def test_locked_ledger_is_waited_for(start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "BUSY_TIMEOUT_S", 0.01)
     ledger = start()
-    ledger.writer.put(0, sql_row(call_record()))
+    ledger.put(sql_row(call_record()))
     ledger.acknowledged.wait(1)
     other = sqlite3.connect(ledger.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    ledger.writer.put(1, sql_row(call_record(call_id="call-2")))
+    ledger.put(sql_row(call_record(call_id="call-2")))
     assert len(ledger.rows()) == 1
     other.execute("ROLLBACK")
     other.close()
@@ -285,9 +286,9 @@ def test_locked_ledger_is_waited_for(start, monkeypatch: pytest.MonkeyPatch) -> 
 def test_row_unfit_for_sql_takes_no_other_with_it(start) -> None:
     ledger = start()
     good, other = sql_row(call_record(call_id="good")), sql_row(call_record(call_id="other"))
-    ledger.writer.put(0, good)
-    ledger.writer.put(1, sql_row(call_record(call_id="bad", start_ns=2**63, end_ns=2**63)))
-    ledger.writer.put(2, other)
+    ledger.put(good)
+    ledger.put(sql_row(call_record(call_id="bad", start_ns=2**63, end_ns=2**63)))
+    ledger.put(other)
     ledger.acknowledged.wait(3)
     assert {row.call_id for row in ledger.rows()} == {"good", "other"}
     assert ledger.totals.get(counters.DROPPED_ROWS_INVALID) == 1
@@ -299,11 +300,11 @@ def test_more_tokens_than_sql_holds_are_unknown() -> None:
 
 def test_reading_works_while_writing_and_goes_on_after_a_row(start) -> None:
     ledger = start()
-    ledger.writer.put(0, sql_row(call_record(call_id="first")))
+    ledger.put(sql_row(call_record(call_id="first")))
     ledger.acknowledged.wait(1)
     seen = ledger.rows()[-1].rowid
     assert read_calls(ledger.path, seen, 10) == []
-    ledger.writer.put(1, sql_row(call_record(call_id="second")))
+    ledger.put(sql_row(call_record(call_id="second")))
     ledger.acknowledged.wait(2)
     assert [row.call_id for row in read_calls(ledger.path, seen, 10)] == ["second"]
 
@@ -311,7 +312,7 @@ def test_reading_works_while_writing_and_goes_on_after_a_row(start) -> None:
 def test_reading_the_last_calls_gives_them_oldest_first(start) -> None:
     ledger = start()
     for number in range(5):
-        ledger.writer.put(number, sql_row(call_record(call_id=f"call-{number}")))
+        ledger.put(sql_row(call_record(call_id=f"call-{number}")))
     ledger.writer.close(WAIT_S)
     assert [row.call_id for row in read_calls(ledger.path, None, 2)] == ["call-3", "call-4"]
 

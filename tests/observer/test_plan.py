@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.call import Price
+from proxy.call import Price, Secret
 from proxy.config.schema import AdminConfig, Config, OtlpConfig, PricesConfig, TargetConfig, TelemetryConfig
 from proxy.observer.telemetry.plan import BatchLimits, ExportPlan, SignalPlan, plan_export
 from proxy.observer_settings import ObserverSettings, decode_settings, encode_settings, observer_settings
@@ -18,6 +18,15 @@ def traces(environment: dict[str, str], settings: ObserverSettings = YAML) -> Si
 
 def metrics(environment: dict[str, str], settings: ObserverSettings = YAML) -> SignalPlan | None:
     return plan_export(settings, environment).metrics
+
+
+def test_logs_are_planned_like_spans() -> None:
+    assert plan_export(NO_YAML, {}).logs is None
+    assert plan_export(YAML, {}).logs == SignalPlan("logs", "otlp", "http/protobuf", "http://yaml:4318/v1/logs", YAML.otlp_headers)
+    assert plan_export(YAML, {"OTEL_LOGS_EXPORTER": "none"}).logs is None
+    assert plan_export(NO_YAML, {"OTEL_LOGS_EXPORTER": "console"}).logs == SignalPlan("logs", "console")
+    own = {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://env/custom", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "http/protobuf"}
+    assert plan_export(YAML, own).logs == SignalPlan("logs", "otlp", "http/protobuf", "http://env/custom")
 
 
 def test_nothing_is_exported_unless_somebody_says_where() -> None:
@@ -106,9 +115,9 @@ def test_a_variable_that_makes_no_sense_is_ignored(text: str) -> None:
 
 def test_settings_hold_no_credential_of_a_target() -> None:
     config = Config(
-        targets={"openai": TargetConfig("openai", credential="sk-target-secret", price=Price(free=True))},
-        admin=AdminConfig(token="admin-secret"),
-        telemetry=TelemetryConfig(otlp=OtlpConfig("http://c:4318", headers={"authorization": "otlp-secret"})),
+        targets={"openai": TargetConfig("openai", credential=Secret("sk-target-secret"), price=Price(free=True))},
+        admin=AdminConfig(token=Secret("admin-secret")),
+        telemetry=TelemetryConfig(otlp=OtlpConfig("http://c:4318", headers={"authorization": Secret("otlp-secret")})),
         prices=PricesConfig(overrides={"mine": Price(per_request=1.0)}),
     )
     frame = encode_settings(observer_settings(config, "1.2.3"))

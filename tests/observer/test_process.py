@@ -95,7 +95,7 @@ def test_without_an_endpoint_the_sdk_is_not_even_loaded(tmp_path: Path) -> None:
         assert "exported_spans" not in observer.finish().counters
 
 
-def test_dead_collector_neither_holds_up_the_ledger_nor_the_end(tmp_path: Path) -> None:
+def test_dead_collector_holds_up_neither_the_ledger_nor_the_end_and_costs_no_span(tmp_path: Path) -> None:
     with ObserverProcess(settings(tmp_path, closed_port()), FAST) as observer:
         observer.send(*(call_record(call_id=f"call-{number}") for number in range(200)))
         observer.wait_acknowledged(200)
@@ -103,16 +103,17 @@ def test_dead_collector_neither_holds_up_the_ledger_nor_the_end(tmp_path: Path) 
         report = observer.finish()
         assert monotonic() - began < 5
     assert len(read_calls(tmp_path / "ledger.db", None, 1000)) == 200
-    assert report.counters["dropped_spans"] == 400
+    assert report.counters["spool_items"] == 400
+    assert "dropped_spans" not in report.counters
     assert report.counters["export_failures"] >= 1
     assert "exported_spans" not in report.counters
 
 
-def test_collector_that_refuses_is_counted_as_failure(tmp_path: Path) -> None:
+def test_what_the_collector_refuses_is_counted_as_lost(tmp_path: Path) -> None:
     with OtlpReceiver(status=500) as receiver, ObserverProcess(settings(tmp_path, receiver.endpoint), FAST) as observer:
         observer.send(call_record())
         report = observer.finish()
-    assert report.counters["dropped_spans_export_failed"] == 2
+    assert report.counters["dropped_spans_export_refused"] == 2
     assert "exported_spans" not in report.counters
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from proxy.records import CallRecord, FrameReader, ObserverReport, decode_record, encode_report
+from proxy.records import CallRecord, FrameReader, GateReport, ObserverReport, decode_frame, encode_report
 
 SETTINGS_PAYLOAD = b"the settings"
 SETTINGS = len(SETTINGS_PAYLOAD).to_bytes(4, "big") + SETTINGS_PAYLOAD
@@ -33,9 +33,17 @@ class FarEnd:
         return [record.call_id for record in self.records()]
 
     def records(self) -> list[CallRecord]:
-        """What came after the settings, which always come first."""
-        assert self._payloads[:1] in ([], [SETTINGS_PAYLOAD])
-        return [decode_record(payload) for payload in self._payloads[1:]]
+        """The records that came."""
+        return [frame for frame in self._frames_after_settings() if isinstance(frame, CallRecord)]
+
+    def reports(self) -> list[GateReport]:
+        """The gate's reports that came until now."""
+        self.read()
+        return [frame for frame in self._frames_after_settings() if isinstance(frame, GateReport)]
+
+    def _frames_after_settings(self) -> list[CallRecord | GateReport]:
+        assert self._payloads[:1] in ([], [SETTINGS_PAYLOAD]), "the settings always come first"
+        return [decode_frame(payload) for payload in self._payloads[1:]]
 
     def acknowledge(self, count: int, **counters: int) -> None:
         """Say that so many records of this connection are safe."""

@@ -117,6 +117,26 @@ def test_the_end_is_not_the_first_of_several_choices() -> None:
     assert reader.result().finish_reasons == ["stop", "length"]
 
 
+def test_each_choice_asked_for_has_its_reason_at_its_place() -> None:
+    reader = StreamReader("chat", choice_count=4)
+    for piece in (chunk({"content": "a"}), chunk({"content": "b"}, index=2), chunk({}, "length", index=2), chunk({}, "stop")):
+        reader.feed(piece)
+    assert reader.result().finish_reasons == ["stop", "error", "length", "error"]
+
+
+@pytest.mark.parametrize(("asked", "index", "reasons"), [(10**9, 0, ["stop"] + ["error"] * 127), (1, 10**12, ["stop"]), (1, -1, ["stop"])])
+def test_indices_and_counts_beyond_reason_are_not_filled_up(asked: int, index: int, reasons: list[str]) -> None:
+    reader = StreamReader("chat", choice_count=asked)
+    reader.feed(chunk({}, "stop", index=index))
+    assert reader.result().finish_reasons == reasons
+
+
+def test_reasons_of_an_api_with_one_choice_are_not_filled_up() -> None:
+    reader = StreamReader("messages", choice_count=3)
+    reader.feed(event({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}))
+    assert reader.result().finish_reasons == ["end_turn"]
+
+
 def test_an_end_mark_inside_the_text_is_none() -> None:
     assert not after("chat", chunk({"content": 'data: [DONE]\n\n{"finish_reason":"stop"}'}), chunk({"content": "[DONE]"})).ended
 

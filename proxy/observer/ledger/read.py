@@ -11,18 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from proxy.observer.ledger.rows import COLUMNS, Row
+from proxy.observer.ledger.rows import COLUMNS, CONTENT_COLUMN, Row
 
 READ_TIMEOUT_S = 5.0
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
-_AFTER = f"SELECT id, {_NAMES} FROM calls WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - names from our own table
-_LAST = f"SELECT id, {_NAMES} FROM calls ORDER BY id DESC LIMIT ?"  # noqa: S608 - names from our own table
+_AFTER = "SELECT id, {} FROM calls WHERE id > ? ORDER BY id LIMIT ?"
+_LAST = "SELECT id, {} FROM calls ORDER BY id DESC LIMIT ?"
 
 
-def read_calls(path: Path, after_rowid: int | None, limit: int) -> list[Row]:
+def read_calls(path: Path, after_rowid: int | None, limit: int, with_content: bool = False) -> list[Row]:
     """At most `limit` calls, oldest first: those after `after_rowid`, or with None the last ones.
 
+    Without `with_content` what was said in them isn't read.
     Raises FileNotFoundError if there is no ledger, sqlite3.Error if it can't be read.
     """
     if not path.exists():
@@ -30,10 +31,16 @@ def read_calls(path: Path, after_rowid: int | None, limit: int) -> list[Row]:
     with _reading(path) as database:
         if database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'calls'").fetchone() is None:
             return []  # its observer is just starting
+        names = f"{_NAMES}, {CONTENT_COLUMN}" if with_content and _has_content(database) else _NAMES
         if after_rowid is not None:
-            return [Row(*values) for values in database.execute(_AFTER, (after_rowid, limit))]
-        rows = [Row(*values) for values in database.execute(_LAST, (limit,))]
+            return [Row(*values) for values in database.execute(_AFTER.format(names), (after_rowid, limit))]
+        rows = [Row(*values) for values in database.execute(_LAST.format(names), (limit,))]
     return rows[::-1]
+
+
+def _has_content(database: sqlite3.Connection) -> bool:
+    """Whether the column is there: its observer may not have opened an older ledger yet."""
+    return any(name == CONTENT_COLUMN for _, name, *_ in database.execute("PRAGMA table_info(calls)"))
 
 
 @contextlib.contextmanager

@@ -56,6 +56,10 @@ COLUMNS: dict[str, str] = {
 }
 """Names and SQL types, in the order of `postern calls --json`."""
 
+CONTENT_COLUMN = "content"
+"""Beside them, and shown only where it is asked for: a JSON object of what was said, for calls whose rule sends it to the ledger."""
+
+CONTENT_MEMBERS = ("system_instructions", "input_messages", "output_messages", "tool_definitions")
 LABELS = ("tenant", "user", "app", "key", "task", "workflow", "step")
 MAX_INTEGER = 2**63 - 1  # what SQLite holds
 
@@ -102,10 +106,11 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     step: str | None
     tags: str | None  # a JSON object
     decision: str | None
+    content: str | None = None
 
 
 def sql_row(record: CallRecord) -> SqlRow:
-    """The record's values in the order of COLUMNS."""
+    """The record's values in the order of COLUMNS, and CONTENT_COLUMN's."""
     totals = call_totals(record)
     target, provider, model = _last_target(record)
     return (
@@ -131,15 +136,25 @@ def sql_row(record: CallRecord) -> SqlRow:
         _fitting(totals.reasoning_tokens),
         totals.usage_source and totals.usage_source.value,
         _fitting(totals.cost_nusd),
-        None,  # saved_nusd and cache: until there is a cache
-        None,
+        _fitting(record.saved_nusd),
+        record.cache,
         _milliseconds(record.end_ns - record.start_ns),
         None if record.first_chunk_ns is None else _milliseconds(record.first_chunk_ns - record.start_ns),
         _milliseconds(record.overhead_ns),
         *(record.labels.get(label) for label in LABELS),
         msgspec.json.encode(record.tags).decode() if record.tags else None,
-        None,  # decision: until there is one to tell
+        record.decision,
+        _content(record),
     )
+
+
+def _content(record: CallRecord) -> str | None:
+    """A JSON object of what was said, in the format of the spans' attributes; None if it isn't for the ledger."""
+    content = record.content
+    if content is None or "ledger" not in content.to:
+        return None
+    texts = {name: getattr(content, name) for name in CONTENT_MEMBERS}
+    return msgspec.json.encode({name: msgspec.Raw(text.encode()) for name, text in texts.items() if text is not None}).decode()
 
 
 def _last_target(record: CallRecord) -> tuple[str | None, str | None, str | None]:
@@ -158,10 +173,10 @@ def _milliseconds(duration_ns: int) -> float:
     return round(max(0, duration_ns) / 1e6, 3)
 
 
-def row_json(row: Row) -> bytes:
+def row_json(row: Row, with_content: bool = False) -> bytes:
     """The row as one JSON object on one line, without what is unknown; money as an exact decimal number of USD."""
     shown: dict[str, object] = {}
-    for name in COLUMNS:
+    for name in (*COLUMNS, CONTENT_COLUMN) if with_content else COLUMNS:
         value = getattr(row, name)
         if value is not None:
             shown_name, shown_value = _shown(name, value)
@@ -176,7 +191,7 @@ def _shown(name: str, value: object) -> tuple[str, object]:
         return f"{name.removesuffix('_nusd')}_usd", msgspec.Raw(usd_text(value).encode())
     if name == "stream":
         return name, bool(value)
-    if name == "tags" and isinstance(value, str):
+    if name in ("tags", CONTENT_COLUMN) and isinstance(value, str):
         return name, msgspec.Raw(value.encode())
     return name, value
 

@@ -35,33 +35,35 @@ def run_calls(
     write: Callable[[str], None],
     wait: Callable[[], bool],
     colour: bool = False,
+    with_content: bool = False,
 ) -> int:
     """Print the last `limit` calls, oldest first; with `follow`, new ones until `wait()`, called between polls, says False.
 
-    `write` takes whole lines, `colour` is for terminals only. Returns the exit code: 0, or 1 if the ledger can't be read.
+    `write` takes whole lines, `colour` is for terminals only, `with_content` adds what was said to JSON, where it was recorded.
+    Returns the exit code: 0, or 1 if the ledger can't be read.
     """
     path = Path(state_dir) / LEDGER_NAME
     if not path.exists() and not (follow and as_json):
         write(f"No ledger at {path} yet: it begins with the first call through `postern serve`.\n")
         if not follow:
             return 1
-    printer = _Printer(write, as_json, colour)
+    printer = _Printer(write, as_json, colour, with_content)
     try:
         if not follow:
-            printer.show(read_calls(path, None, limit))
+            printer.show(read_calls(path, None, limit, with_content))
             return 0
-        _follow(path, limit, printer, wait)
+        _follow(path, limit, printer, wait, with_content)
     except sqlite3.Error as error:
         write(f"The ledger at {path} can't be read: {error}.\n")
         return 1
     return 0
 
 
-def _follow(path: Path, limit: int, printer: _Printer, wait: Callable[[], bool]) -> None:
+def _follow(path: Path, limit: int, printer: _Printer, wait: Callable[[], bool], with_content: bool) -> None:
     seen: int | None = None
     while True:
         try:
-            rows = read_calls(path, seen, limit if seen is None else FOLLOW_BATCH)
+            rows = read_calls(path, seen, limit if seen is None else FOLLOW_BATCH, with_content)
         except FileNotFoundError:
             rows = []
         printer.show(rows)
@@ -74,10 +76,11 @@ def _follow(path: Path, limit: int, printer: _Printer, wait: Callable[[], bool])
 class _Printer:
     """Writes rows, and the table's heading before the first."""
 
-    def __init__(self, write: Callable[[str], None], as_json: bool, colour: bool) -> None:
+    def __init__(self, write: Callable[[str], None], as_json: bool, colour: bool, with_content: bool) -> None:
         self._write = write
         self._as_json = as_json
         self._colour = colour
+        self._with_content = with_content
         self._headed = as_json
 
     def show(self, rows: list[Row]) -> None:
@@ -85,7 +88,7 @@ class _Printer:
             self._headed = True
             self._write(" ".join(_padded(_HEADINGS)) + "\n")
         for row in rows:
-            self._write((row_json(row).decode() if self._as_json else self._table_line(row)) + "\n")
+            self._write((row_json(row, self._with_content).decode() if self._as_json else self._table_line(row)) + "\n")
 
     def _table_line(self, row: Row) -> str:
         cells = _padded(_cells(row))

@@ -10,17 +10,21 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from proxy.observer.ledger.rows import COLUMNS, SqlRow
+from proxy.observer.ledger.rows import COLUMNS, CONTENT_COLUMN, SqlRow
 
 LEDGER_NAME = "ledger.db"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+MIGRATIONS = {1: f"ALTER TABLE calls ADD COLUMN {CONTENT_COLUMN} TEXT"}
+"""By version: what makes it the next one. No row is touched, so that it takes no time whatever the ledger's size."""
+
 BUSY_TIMEOUT_S = 1.0
 
 _UNREADABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})  # ERROR: its tables aren't ours
-_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
-_DECLARATIONS = ", ".join(f'"{name}" {kind}' for name, kind in COLUMNS.items())
+_COLUMNS = COLUMNS | {CONTENT_COLUMN: "TEXT"}
+_NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
+_DECLARATIONS = ", ".join(f'"{name}" {kind}' for name, kind in _COLUMNS.items())
 _CREATE = f"CREATE TABLE calls (id INTEGER PRIMARY KEY, {_DECLARATIONS})"
-_INSERT = f"INSERT OR IGNORE INTO calls ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - names from our own table
+_INSERT = f"INSERT OR IGNORE INTO calls ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names from our own table
 
 
 class LedgerUnreadable(Exception):
@@ -42,18 +46,21 @@ class LedgerFile:
     def _prepare(self) -> None:
         try:
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version not in (0, SCHEMA_VERSION):
+            if version not in (0, *MIGRATIONS, SCHEMA_VERSION):
                 raise LedgerUnreadable(f"its schema is version {version}, this is {SCHEMA_VERSION}")
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
             if version == 0:
-                self._create()
+                self._write_schema(_CREATE)
+            elif version < SCHEMA_VERSION:
+                self._write_schema(*(MIGRATIONS[step] for step in range(version, SCHEMA_VERSION)))
         except sqlite3.DatabaseError as error:
             raise _translated(error) from error
 
-    def _create(self) -> None:
+    def _write_schema(self, *statements: str) -> None:
         with self._transaction():
-            self._database.execute(_CREATE)
+            for statement in statements:
+                self._database.execute(statement)
             self._database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     def insert(self, rows: Sequence[SqlRow]) -> int:

@@ -1,6 +1,6 @@
 """The thread that writes the ledger: gathers rows, commits them in batches, tries again when the disk won't, and says how far it got.
 
-Here: the bounded queue, retries, acknowledgement. Not here: SQL (store.py).
+Here: the bounded queue, retries, letting records go. Not here: SQL (store.py), who else holds a record (proxy.observer.progress).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from proxy.observer import counters
 from proxy.observer.counters import Counters
 from proxy.observer.ledger.rows import SqlRow
 from proxy.observer.ledger.store import LedgerFile, LedgerUnreadable, move_aside
+from proxy.observer.progress import Party, Progress
 
 BATCH_ROWS = 500
 BATCH_WAIT_S = 0.1
@@ -28,52 +29,36 @@ LAST_RETRY_S = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Progress:
-    """Which records are dealt with, so that "the first n" can be acknowledged although counting tokens puts some out of order."""
-
-    def __init__(self) -> None:
-        self.acknowledged = 0
-        self._ahead: set[int] = set()
-
-    def done(self, sequence: int) -> None:
-        """Record number `sequence` (0, 1, …) is dealt with."""
-        self._ahead.add(sequence)
-        while self.acknowledged in self._ahead:
-            self._ahead.remove(self.acknowledged)
-            self.acknowledged += 1
-
-
 class LedgerWriter:
-    """Takes rows from any thread without ever waiting for the disk. `report(acknowledged)` is called on its own thread."""
+    """Takes rows from any thread without ever waiting for the disk. `report` is called on its own thread, after each batch."""
 
-    def __init__(self, path: Path, totals: Counters, report: Callable[[int], None], queue_rows: int = QUEUE_ROWS) -> None:
+    def __init__(self, path: Path, totals: Counters, progress: Progress, report: Callable[[], None], queue_rows: int = QUEUE_ROWS) -> None:
         self._path = path
         self._counters = totals
+        self._progress = progress
         self._report = report
         self._queue_rows = queue_rows
-        self._items: deque[tuple[int, SqlRow | None]] = deque()
+        self._items: deque[tuple[int, SqlRow]] = deque()
         self._changed = Condition()
         self._closing_until: float | None = None  # monotonic
-        self._progress = Progress()
         self._file: LedgerFile | None = None
         self._failing = False
         self._thread = Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
-    @property
-    def acknowledged(self) -> int:
-        """How many records, from the first on, are dealt with."""
-        return self._progress.acknowledged
-
-    def put(self, sequence: int, row: SqlRow | None) -> None:
-        """Queue the row of record number `sequence`; None: there is none to write. When the queue is full, the oldest row goes."""
+    def put(self, sequence: int, row: SqlRow) -> None:
+        """Queue the row of record number `sequence`, which is held until it is written or lost. When the queue is full, the oldest goes."""
+        self._progress.hold(sequence, Party.LEDGER)
+        lost: list[int] = []
         with self._changed:
             self._items.append((sequence, row))
             if len(self._items) > self._queue_rows:
-                self._progress.done(self._items.popleft()[0])
+                lost.append(self._items.popleft()[0])
                 self._counters.add(counters.DROPPED_ROWS_QUEUE_FULL)
             if len(self._items) in (1, BATCH_ROWS):
                 self._changed.notify()
+        if lost:
+            self._progress.release(lost, Party.LEDGER)
 
     def close(self, timeout_s: float) -> None:
         """Write what is left, within `timeout_s`; what isn't written by then is counted as lost."""
@@ -93,7 +78,7 @@ class LedgerWriter:
                 closing = self._closing_until is not None
             if batch:
                 self._settle(batch)
-            self._report(self._progress.acknowledged)
+            self._report()
             if closing and not batch:
                 break
         if self._file is not None:
@@ -105,14 +90,11 @@ class LedgerWriter:
     def _is_due(self) -> bool:
         return len(self._items) >= BATCH_ROWS or self._closing_until is not None
 
-    def _settle(self, batch: list[tuple[int, SqlRow | None]]) -> None:
+    def _settle(self, batch: list[tuple[int, SqlRow]]) -> None:
         """Write a batch, however long it takes, or count it as lost when the process has to end."""
-        rows = [row for _, row in batch if row is not None]
-        if rows and not self._write(rows):
-            self._counters.add(counters.DROPPED_ROWS_SHUTDOWN, len(rows))
-        with self._changed:
-            for sequence, _ in batch:
-                self._progress.done(sequence)
+        if not self._write([row for _, row in batch]):
+            self._counters.add(counters.DROPPED_ROWS_SHUTDOWN, len(batch))
+        self._progress.release((sequence for sequence, _ in batch), Party.LEDGER)
 
     def _write(self, rows: list[SqlRow]) -> bool:
         retry_s = FIRST_RETRY_S
@@ -131,6 +113,7 @@ class LedgerWriter:
                     return True
                 return sum(self._write([row]) for row in rows) == len(rows)
             self._counters.add(counters.LEDGER_FAILURES)
+            self._report()
             if not self._may_retry(retry_s):
                 return False
             retry_s = min(LAST_RETRY_S, retry_s * 2)

@@ -1,7 +1,7 @@
 """What is exported where: the YAML's otlp section with the OTEL_* variables on top. Decided without importing the SDK.
 
-Here: pure reading of settings and environment. Not here: exporters. Variables that the SDK's exporters read themselves
-(OTEL_EXPORTER_OTLP_{TIMEOUT,COMPRESSION,CLIENT_KEY,…}, temporality, histogram aggregation) are left to them.
+Here: pure reading of settings and environment. Not here: exporters. How an exporter works (OTEL_EXPORTER_OTLP_{TIMEOUT,COMPRESSION,
+CLIENT_KEY,…}) is read by destination.py for spans and log records, and by the SDK's own exporter for metrics.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import msgspec
 from proxy.observer_settings import ObserverSettings
 
 Environment = Mapping[str, str]
+Signal = Literal["traces", "metrics", "logs"]
 
 DEFAULT_SPAN_DELAY_MS = 1_000  # the specification's 5 s and 60 s are dull beside an app under development,
 DEFAULT_METRIC_INTERVAL_MS = 10_000  # and one sidecar's batches are small
 DEFAULT_QUEUE_SPANS = 4096  # twice the specification: a burst of 2,000 calls
 DEFAULT_BATCH_SPANS = 512
 
-SIGNAL_PATHS: dict[str, str] = {"traces": "v1/traces", "metrics": "v1/metrics"}
+SIGNAL_PATHS: dict[str, str] = {"traces": "v1/traces", "metrics": "v1/metrics", "logs": "v1/logs"}
 PROTOCOLS = ("http/protobuf", "grpc")
 EXPORTERS = ("otlp", "console", "none")
 
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 class SignalPlan(msgspec.Struct, frozen=True):
     """How one signal leaves."""
 
-    signal: Literal["traces", "metrics"]
+    signal: Signal
     exporter: Literal["otlp", "console"]
     protocol: str = "http/protobuf"
     endpoint: str | None = None  # whole URL; None: the exporter's default
@@ -39,7 +40,7 @@ class SignalPlan(msgspec.Struct, frozen=True):
 
 
 class BatchLimits(msgspec.Struct, frozen=True):
-    """OTEL_BSP_*: how spans gather before they leave."""
+    """OTEL_BSP_*: how spans, and log records alike, gather before they leave."""
 
     delay_s: float = DEFAULT_SPAN_DELAY_MS / 1000
     queue_spans: int = DEFAULT_QUEUE_SPANS
@@ -51,23 +52,30 @@ class ExportPlan(msgspec.Struct, frozen=True):
 
     traces: SignalPlan | None = None
     metrics: SignalPlan | None = None
+    logs: SignalPlan | None = None
     batch: BatchLimits = BatchLimits()
     metric_interval_ms: float = DEFAULT_METRIC_INTERVAL_MS
 
 
+def is_disabled(environment: Environment) -> bool:
+    """Whether the environment switches telemetry off: nothing is exported, and nothing measured."""
+    return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 def plan_export(settings: ObserverSettings, environment: Environment) -> ExportPlan:
     """The plan; OTEL_* variables win over the settings. With neither, nothing is exported."""
-    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if is_disabled(environment):
         return ExportPlan()
     return ExportPlan(
         traces=_plan_signal("traces", settings, environment),
         metrics=_plan_signal("metrics", settings, environment),
+        logs=_plan_signal("logs", settings, environment),
         batch=_plan_batch(environment),
         metric_interval_ms=_number(environment, "OTEL_METRIC_EXPORT_INTERVAL", DEFAULT_METRIC_INTERVAL_MS),
     )
 
 
-def _plan_signal(signal: Literal["traces", "metrics"], settings: ObserverSettings, environment: Environment) -> SignalPlan | None:
+def _plan_signal(signal: Signal, settings: ObserverSettings, environment: Environment) -> SignalPlan | None:
     wanted = _first_known(environment, f"OTEL_{signal.upper()}_EXPORTER", EXPORTERS)
     if wanted == "none":
         return None

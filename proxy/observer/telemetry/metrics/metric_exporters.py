@@ -1,4 +1,4 @@
-"""The SDK's exporters, built by plan. http/protobuf goes over urllib3 alone, without requests; grpc is imported only when chosen.
+"""The SDK's exporters of metrics, built by plan. http/protobuf goes over urllib3, not requests; grpc is imported only when chosen.
 
 Here: choosing and building exporters, and the resource. Not here: what is exported when (pipeline.py).
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 from opentelemetry.exporter.http.transport._urllib3 import Urllib3HTTPTransport
 from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 
 from proxy.observer import counters
 from proxy.observer.counters import Counters
 from proxy.observer.telemetry.plan import Environment, SignalPlan
+from proxy.observer.telemetry.spans.otlp_bytes import Json
 
 SERVICE_NAME = "postern"
 
@@ -28,17 +28,15 @@ def build_resource(service_version: str, environment: Environment) -> Resource:
     return Resource.create(attributes)
 
 
-def build_span_exporter(plan: SignalPlan, environment: Environment) -> SpanExporter:
-    """The exporter for spans."""
-    if plan.exporter == "console":
-        return ConsoleSpanExporter()
-    if plan.protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+def attributes_of(resource: Resource) -> dict[str, Json]:
+    """The resource's attributes, for requests that aren't the SDK's."""
+    return {name: _json(value) for name, value in resource.attributes.items()}
 
-        return GrpcSpanExporter(endpoint=plan.endpoint, headers=_grpc_headers(plan))
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter(plan.endpoint, headers=plan.headers, _transport=_transport(plan, environment))
+def _json(value: object) -> Json:
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    return value if isinstance(value, str | bool | int | float) else str(value)
 
 
 def build_metric_exporter(plan: SignalPlan, environment: Environment) -> MetricExporter:

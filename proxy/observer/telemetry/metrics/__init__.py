@@ -1,0 +1,1 @@
+"""Calls as metrics, and how these leave: OTLP and a page for Prometheus."""

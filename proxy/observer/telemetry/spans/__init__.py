@@ -1,0 +1,1 @@
+"""Calls as spans and log records, in OTLP bytes. Nothing here sends them, nor knows a socket."""
