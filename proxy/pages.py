@@ -12,7 +12,7 @@ from proxy.records import FRAME_HEADER_BYTES, MAX_FRAME_BYTES
 TEXT_TYPE = "text/plain; charset=utf-8"
 MAX_BODY_BYTES = MAX_FRAME_BYTES - (1 << 10)
 
-ASKED_HEADERS = ("accept",)
+ASKED_HEADERS = ("accept", "accept-encoding")
 """The request headers that a page may depend on, in lower case: no other is handed over."""
 
 
@@ -30,6 +30,7 @@ class Page(msgspec.Struct, frozen=True, gc=False, array_like=True):
     status: int
     content_type: str
     body: bytes
+    content_encoding: str = ""  # of the body; "": none
 
 
 class PageReply(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -17,7 +17,12 @@ SHORTEST_SECRET = 8  # what is shorter would be found in any text
 
 def without_credentials(call: CallState, text: str) -> str:
     """The text with each credential of the call, the client's and the targets', masked."""
-    for secret in credentials_of(call):
+    return masked(text, credentials_of(call))
+
+
+def masked(text: str, secrets: list[str]) -> str:
+    """The text with each of the secrets masked."""
+    for secret in secrets:
         text = text.replace(secret, MASK)
     return text
 
@@ -34,4 +39,6 @@ def _credentials(call: CallState) -> Iterator[str]:
     for attempt in call.attempts:
         credential = attempt.endpoint.target.credential
         yield credential.reveal() if credential else ""
-    yield from parse_qs(call.request.target.partition("?")[2]).get("key", ())
+    query = call.request.target.partition("?")[2]
+    if query:
+        yield from parse_qs(query).get("key", ())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from proxy.call import Outcome, Usage
 from proxy.pipeline.content import record_content
-from proxy.pipeline.redact import without_credentials
+from proxy.pipeline.redact import credentials_of, masked, without_credentials
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import MAX_ERROR_CHARS, AttemptState, CallState
 from proxy.policy.recording import attribute_values
@@ -125,7 +125,8 @@ def _record(gate: Gate, runtime: Runtime, call: CallState) -> CallRecord:
 
 def _attributes(runtime: Runtime, call: CallState) -> dict[str, str]:
     values = attribute_values(runtime.attributes, call.request.headers, call.fields.metadata if call.fields else {})
-    return {name: without_credentials(call, value) for name, value in values.items()}
+    secrets = credentials_of(call) if values else []
+    return {name: masked(value, secrets) for name, value in values.items()}
 
 
 def _told(call: CallState, message: str | None) -> str | None:

@@ -56,7 +56,10 @@ class AdminServer:
         """A page of the observer, asked with the headers it may depend on."""
         headers = {name: ", ".join(request.headers.getall(name, [])) for name in ASKED_HEADERS}
         page = await self._fetch(request.path, headers)
-        return web.Response(status=page.status, body=page.body, headers={"Content-Type": page.content_type})
+        told = {"Content-Type": page.content_type, "Vary": "Accept, Accept-Encoding"}
+        if page.content_encoding:
+            told["Content-Encoding"] = page.content_encoding
+        return web.Response(status=page.status, body=page.body, headers=told)
 
     def _allowed(self, request: BaseRequest) -> bool:
         sent = request.headers.get("Authorization", "").removeprefix("Bearer ").encode("utf-8", "surrogateescape")

@@ -35,8 +35,14 @@ _LARGEST_HARMLESS = 10**8  # a number with more digits may be somebody's
 LEFT_OUT: Message = {"role": "system", "parts": [text_part(CUT)]}
 """Stands for messages that there was no room for."""
 
-_WORDS = frozenset({"text", "reasoning", "tool_call", "tool_call_response", "uri", "blob", "file", "user", "assistant", "system", "tool"})
-"""Words of the format, which stay as they are whatever an expression matches."""
+_WORDS = frozenset(
+    {
+        "arguments", "assistant", "blob", "content", "file", "file_id", "finish_reason", "function", "id", "length", "mime_type",
+        "modality", "name", "parts", "properties", "reasoning", "required", "response", "role", "stop", "system", "text", "tool", "tool_call",
+        "tool_call_response", "type", "uri", "user",
+    }
+)  # fmt: skip
+"""Words of the format, which stay as they are whatever an expression matches: most of what a value's keys are."""
 
 
 class Said(msgspec.Struct, frozen=True):

@@ -41,11 +41,27 @@ state_dir: {tmp}/state
 telemetry: {{otlp: {{endpoint: "http://127.0.0.1:{sink}"}}}}
 targets: {{openai: {{provider: openai, base_url: "http://127.0.0.1:{up}/v1", credential: passthrough}}}}
 """
+SERVE = [sys.executable, "-m", "proxy", "serve", "--config", "{tmp}/{file}"]
+EVERYTHING = """telemetry:
+  otlp: {{endpoint: "http://127.0.0.1:{sink}"}}
+  genai_semconv: both
+  openinference: true
+  call_log: otlp
+  attributes: {{type: {{header: content-type}}, host: {{header: host}}}}
+  keep: {{slower_than_s: 10, dearer_than_usd: 0.1, ratio: 1.0}}
+"""
+TELEMETRY = POSTERN.splitlines(keepends=True)[3]
+STEADY_RATE = 600  # calls a second
 COLUMNS = (
-    ("rps", "rps", 0), ("cpu_gate", "µs CPU/call (gate)", 0), ("cpu_all", "µs CPU/call (all)", 0), ("cpu_chunk_gate", "µs CPU/chunk (gate)", 1),
+    ("rps", "rps", 0), ("cpu_gate", "µs CPU/call (gate)", 0), ("cpu_all", "µs CPU/call (all)", 0), ("cpu_gate_steady", f"µs CPU/call at {STEADY_RATE}/s (gate)", 0), ("cpu_all_steady", f"at {STEADY_RATE}/s (all)", 0), ("cpu_chunk_gate", "µs CPU/chunk (gate)", 1),
     ("cpu_chunk_all", "µs CPU/chunk (all)", 1), ("add_p50", "+p50 µs", 0), ("add_p99", "+p99 µs", 0), ("add_ttft_p50", "+TTFT p50 µs", 0),
     ("add_chunk_p50", "+chunk p50 µs", 0), ("add_chunk_p99", "+chunk p99 µs", 0), ("pss_idle", "PSS idle MB", 1), ("pss_after", "PSS after MB", 1),
     ("cold_s", "first 200 s", 2), ("errors", "errors", 0),
+)  # fmt: skip
+
+
+RATIOS = (
+    ("cpu_gate", "CPU per call of the gate"), ("cpu_gate_steady", f"at {STEADY_RATE}/s"), ("cpu_all", "with the observer"), ("cpu_chunk_gate", "CPU per chunk of the gate"),
 )  # fmt: skip
 
 
@@ -77,6 +93,11 @@ class Target:
         raise RuntimeError(f"{self.name} is not ready after 30 s")
 
 
+def postern(name, port, config, *variables):
+    file = f"{port}.yaml"
+    return Target(name, port, ["env", *variables, *(part.replace("{file}", file) for part in SERVE)], {file: config})
+
+
 TARGETS = (
     Target("direct", UPSTREAM_PORT),
     Target("nginx", 18101, ["nginx", "-c", "{tmp}/nginx.conf"], {"nginx.conf": NGINX}),
@@ -84,7 +105,10 @@ TARGETS = (
         "bare aiohttp", 18102,
         [sys.executable, str(HERE / "bare_proxy.py"), "--port", "{port}", "--upstream", f"http://127.0.0.1:{UPSTREAM_PORT}", "--uvloop"],
     ),
-    Target("postern", 18103, [sys.executable, "-m", "proxy", "serve", "--config", "{tmp}/postern.yaml"], {"postern.yaml": POSTERN}),
+    postern("postern", 18103, POSTERN),
+    postern("postern, telemetry off", 18104, POSTERN.replace(TELEMETRY, ""), "OTEL_SDK_DISABLED=true"),
+    postern("postern, everything on", 18105, POSTERN.replace(TELEMETRY, EVERYTHING)),
+    postern("postern, content too", 18106, POSTERN.replace(TELEMETRY, EVERYTHING + "  capture_content: span\n")),
 )  # fmt: skip
 
 
@@ -157,16 +181,17 @@ def low_rate(target, tmp, seconds, result):
 
 
 def high_rate(target, tmp, seconds, result, process):
-    """CPU of a call, closed loop on 32 connections; CPU of a chunk, 64 streams with a chunk every 20 ms each."""
+    """CPU of a call, closed loop on 32 connections, then at a rate the observer can follow; CPU of a chunk, 64 streams with one every 20 ms."""
     for simulator, options, per, names in (
         ("lat=0", ("-c", 32), "ok", ("cpu_gate", "cpu_all")),
+        ("lat=0", ("-c", 64, "-r", STEADY_RATE), "ok", ("cpu_gate_steady", "cpu_all_steady")),
         ("lat=0&n=64&d=20", ("-s", "-c", 64), "chunks", ("cpu_chunk_gate", "cpu_chunk_all")),
     ):
         set_simulator(simulator)
         before = Cpu(process.pid) if process else None
         load = finish_load(start_load(tmp, target.port, "-t", seconds, *options))
         result["errors"] += load["errors"]
-        if per == "ok":
+        if names[0] == "cpu_gate":
             result["rps"] = load["rps"]
         if process:
             assert before
@@ -196,25 +221,21 @@ def table(rounds):
     for name, values in medians.items():
         cells = [f"{values[key]:.{digits}f}" if key in values else "–" for key, _, digits in COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    if {"postern", "bare aiohttp"} <= medians.keys():
-        ours, bare = medians["postern"], medians["bare aiohttp"]
-        lines.append("\nAgainst bare aiohttp:")
-        for key, what in (
-            ("cpu_gate", "CPU per call, gate"),
-            ("cpu_all", "CPU per call, gate and observer"),
-            ("cpu_chunk_gate", "CPU per chunk, gate"),
-        ):
-            lines.append(f"- {what}: {ours[key] / bare[key]:.2f} ×")
+    for name in medians:
+        for base in ("bare aiohttp", "postern, telemetry off"):
+            if name != base and name.startswith("postern") and base in medians:
+                ratios = (f"{what} {medians[name][key] / medians[base][key]:.2f} ×" for key, what in RATIOS)
+                lines.append(f"\n{name}, against {base}: {', '.join(ratios)}.")
     return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
-    parser.add_argument("-t", "--targets", default="direct,nginx,bare aiohttp,postern", help="comma-separated names")
+    parser.add_argument("-t", "--targets", default="direct;nginx;bare aiohttp;postern", help="names, between semicolons")
     parser.add_argument("-r", "--rounds", type=int, default=3)
     parser.add_argument("-d", "--seconds", type=float, default=4.0, help="of each phase")
     options = parser.parse_args()
-    chosen = [target for target in TARGETS if target.name in options.targets.split(",")]
+    chosen = [target for target in TARGETS if target.name in options.targets.split(";")]
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     with tempfile.TemporaryDirectory(prefix="postern-bench-") as folder:
         tmp = Path(folder)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from proxy.observer.pages import answer, start_pages
+from proxy.observer.pages import MIN_GZIP_BYTES, answer, compressed, start_pages
 from proxy.pages import MAX_BODY_BYTES, Page, PageRequest, decode_page_request, encode_page_reply, text_page
 from proxy.record_link.pages import AWAY, BUSY, MAX_UNANSWERED, TIMEOUT_S, PageLink
 from proxy.records import FrameReader
@@ -159,3 +160,23 @@ async def test_next_observer_answers(ends: tuple[socket.socket, socket.socket]) 
     link.connect(ends[0])
     assert (await link.fetch("/metrics", {})).status == 200
     link.disconnect()
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "deflate, GZIP", "br;q=1.0, gzip;q=0.8, *;q=0.1", "*"])
+def test_a_large_page_is_compressed_for_who_takes_that(accepted: str) -> None:
+    page = Page(200, "text/plain", b"postern_calls_total 1\n" * 1000)
+    told = compressed(page, PageRequest(1, "/metrics", {"accept-encoding": accepted}))
+    assert told.content_encoding == "gzip"
+    assert len(told.body) < len(page.body)
+    assert gzip.decompress(told.body) == page.body
+
+
+@pytest.mark.parametrize("accepted", ["", "identity", "br", "gzip;q=0", "gzip; q=0.0, br", "xgzip"])
+def test_a_page_is_not_compressed_for_who_does_not_ask(accepted: str) -> None:
+    page = Page(200, "text/plain", b"x" * 100_000)
+    assert compressed(page, PageRequest(1, "/metrics", {"accept-encoding": accepted})) is page
+
+
+def test_a_small_page_is_not_compressed() -> None:
+    page = Page(200, "text/plain", b"x" * (MIN_GZIP_BYTES - 1))
+    assert compressed(page, PageRequest(1, "/metrics", {"accept-encoding": "gzip"})) is page
