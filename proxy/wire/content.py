@@ -38,8 +38,8 @@ LEFT_OUT: Message = {"role": "system", "parts": [text_part(CUT)]}
 _WORDS = frozenset(
     {
         "arguments", "assistant", "blob", "content", "file", "file_id", "finish_reason", "function", "id", "length", "mime_type",
-        "modality", "name", "parts", "properties", "reasoning", "required", "response", "role", "stop", "system", "text", "tool", "tool_call",
-        "tool_call_response", "type", "uri", "user",
+        "modality", "name", "parts", "properties", "reasoning", "required", "response", "role", "stop", "system", "text", "tool",
+        "tool_call", "tool_call_response", "type", "uri", "user",
     }
 )  # fmt: skip
 """Words of the format, which stay as they are whatever an expression matches: most of what a value's keys are."""
