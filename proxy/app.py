@@ -28,6 +28,7 @@ from proxy.config.load import LoadedConfig, load_config, read_text_file
 from proxy.config.problems import ConfigError
 from proxy.data.price_data import read_prices
 from proxy.observer_settings import encode_settings, observer_settings
+from proxy.pipeline.breakers import BreakerLog, breaker_states
 from proxy.pipeline.handle_call import handle_call
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.policy.price_match import ShippedPrices
@@ -213,15 +214,19 @@ class App:
         self._loaded_at_s = SystemClock.time_ns() / 1e9
         self._fingerprint = _fingerprint(self._path, loaded)
         await self._start_simulated()
-        self._gate.runtime = self._runtime()
+        self._gate.use(self._runtime())
         if self._settings() != old_settings:
             self._observer.renew(self._settings())
         log.info("configuration %s is in force", loaded.digest[:12])
 
     async def _report(self) -> None:
         """Tell the observer what no record tells. It gets the newest report, and only if it says something new."""
+        breaker_log = BreakerLog()
         while True:
-            self._observer.link.report(GateReport(self._gate.in_flight, dict(self._observer.link.dropped)))
+            breaker_log.tell(self._gate)
+            self._observer.link.report(
+                GateReport(self._gate.in_flight, dict(self._observer.link.dropped), breakers=breaker_states(self._gate))
+            )
             await asyncio.sleep(REPORT_S)
 
     # -- reports ------------------------------------------------------------------------------------------------------
@@ -231,7 +236,7 @@ class App:
 
     def status(self) -> dict[str, object]:
         """The report of /status: no secrets, no bodies."""
-        gate, link = self._gate, self._observer.link
+        gate, link, breakers = self._gate, self._observer.link, breaker_states(self._gate)
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -245,7 +250,8 @@ class App:
             },
             "calls": {"in_flight": gate.in_flight, "settled": gate.calls, "bad_requests": self._server.bad_requests},
             "targets": {
-                name: {"provider": one.target.provider, "base_url": one.target.base_url} for name, one in gate.runtime.endpoints.items()
+                name: {"provider": one.target.provider, "base_url": one.target.base_url, "breaker": breakers[name]}
+                for name, one in gate.runtime.endpoints.items()
             },
             "observer": {
                 "pid": self._observer.pid,

@@ -1,4 +1,4 @@
-"""The command `postern`: serve, check, calls, demo.
+"""The command `postern`: serve, check, calls, explain, demo.
 
 Here: arguments, what a terminal is shown, exit codes. Not here: what the commands do.
 """
@@ -16,9 +16,11 @@ from proxy import __version__
 if TYPE_CHECKING:
     from proxy.app import App
     from proxy.config.load import LoadedConfig
+    from proxy.explain.ask import Answer
 
 DEFAULT_CONFIG = "config/postern.yaml"
 OK, FAILED, MISUSED = 0, 1, 2
+OK_STATUS = 200
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,11 +55,25 @@ def _parser() -> argparse.ArgumentParser:
     calls.add_argument("--json", action="store_true", help="one JSON object a line, every column")
     calls.add_argument("--content", action="store_true", help="with --json: what was said, where it was recorded")
     calls.add_argument("--limit", type=_positive, default=20, metavar="N", help="how many past calls (default 20)")
+    explain = commands.add_parser("explain", help="say what would happen to a call, and why; sends nothing")
+    _add_explain_arguments(explain)
     demo = commands.add_parser("demo", help="run a sidecar with a simulated provider, send sample traffic, say what to look at")
     demo.add_argument("--once", action="store_true", help="end after the sample traffic")
-    for command in (serve, check, calls):
+    for command in (serve, check, calls, explain):
         command.add_argument("--config", default=default, metavar="FILE", help=config_help)
     return parser
+
+
+def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:
+    explain.add_argument("--request", metavar="FILE", help="the request's JSON body; - reads standard input")
+    explain.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field of the request; repeatable")
+    explain.add_argument("--method", default="POST", help="default POST")
+    explain.add_argument("--path", default="/v1/chat/completions", help="default /v1/chat/completions")
+    explain.add_argument(
+        "--assume", action="append", default=[], metavar="WHAT", help="breaker:TARGET=open, half_open or closed; repeatable"
+    )
+    explain.add_argument("--draw", metavar="X[,X...]", help="what chance gives, from 0 up to 1, in turn; repeatable results")
+    explain.add_argument("--json", action="store_true", help="the explanation as one JSON object")
 
 
 def _positive(text: str) -> int:
@@ -149,10 +165,53 @@ def _calls(options: argparse.Namespace) -> int:
     )
 
 
+def _explain(options: argparse.Namespace) -> int:
+    from proxy.explain.ask import Misused, Question, ask, parse_assumption, parse_draws, parse_field
+
+    try:
+        question = Question(
+            options.method,
+            options.path,
+            [parse_field(text) for text in options.header],
+            _body(options.request),
+            tuple(parse_assumption(text) for text in options.assume),
+            parse_draws(options.draw) if options.draw is not None else (),
+        )
+        loaded = _load(options.config)
+        return FAILED if loaded is None else _show(ask(loaded, question), options.json)
+    except Misused as error:
+        sys.stderr.write(f"{error}\n")
+    except OSError as error:
+        sys.stderr.write(f"--request {options.request}: {error.strerror or error}\n")
+    return MISUSED
+
+
+def _body(file: str | None) -> bytes:
+    """The request's body. Raises OSError."""
+    if file is None:
+        return b""
+    return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+
+
+def _show(answer: Answer, as_json: bool) -> int:
+    """Print an explanation. A call that would be refused has failed."""
+    import msgspec
+
+    from proxy.explain.text import as_text
+    from proxy.policy.explain import Explanation
+
+    if answer.status != OK_STATUS:
+        sys.stderr.write(f"The gate would answer {answer.status}: {answer.body.decode()}\n")
+        return FAILED
+    told = msgspec.json.decode(answer.body, type=Explanation)
+    sys.stdout.write(f"{answer.body.decode()}\n" if as_json else as_text(told))
+    return OK if told.refusal is None else FAILED
+
+
 def _demo(options: argparse.Namespace) -> int:
     from proxy.demo import run_demo
 
     return run_demo(options.once)
 
 
-COMMANDS = {"serve": _serve, "check": _check, "calls": _calls, "demo": _demo}
+COMMANDS = {"serve": _serve, "check": _check, "calls": _calls, "explain": _explain, "demo": _demo}

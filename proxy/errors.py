@@ -66,6 +66,22 @@ class UnknownPrice(PosternError):
     status, type, code = 403, "postern_refused", "unknown_price"
 
 
+class RequestNotShapeable(PosternError):
+    """A `request` rule applies to a body that can't be edited safely. Nothing sent to the target that the rule is for."""
+
+    status, type, code = 400, "postern_refused", "request_not_shapeable"
+
+
+class AllTargetsFailed(PosternError):
+    """Every target of the plan was tried, or none could be. A retry of the client's would only try them again."""
+
+    status, code = 502, "all_targets_failed"
+
+    def __init__(self, message: str, *, param: str | None = None, status: int = 502) -> None:
+        super().__init__(message, param=param)
+        self.status = status
+
+
 class UpstreamError(PosternError):
     """The upstream could not be used. `sent` tells whether it may have seen the request."""
 

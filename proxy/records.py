@@ -87,6 +87,17 @@ class AttemptRecord(msgspec.Struct, gc=False, array_like=True):
     url: str | None = None  # what was asked for, without its query and credentials
     last_chunk_ns: int | None = None  # Unix time of the last piece of a stream's content
     chunk_gaps: list[int] | None = None  # how many chunks came how long after the one before, by CHUNK_GAP_BOUNDARIES_S
+    changes: str | None = None  # what rules changed in the request, e.g. "set temperature; drop logit_bias"
+    asked: RequestFacts | None = None  # what the request said after that; None: as the call's facts
+
+
+class PlanRecord(msgspec.Struct, gc=False, array_like=True):
+    """Whom a call was to ask, first to last, where there was a choice. Each entry: target, model sent in place of the client's, why."""
+
+    strategy: str
+    steps: list[tuple[str, str | None, str]]
+    dropped: list[tuple[str, str | None, str]]
+    last_resort: bool = False
 
 
 class CallRecord(msgspec.Struct, gc=False, array_like=True):
@@ -136,6 +147,12 @@ class CallRecord(msgspec.Struct, gc=False, array_like=True):
     saved_nusd: int | None = None  # what a hit of the cache avoided
     budget_left_nusd: int | None = None  # of the tightest budget that applies
     content: Content | None = None
+    plan: PlanRecord | None = None  # None: there was one target, and nothing to choose
+
+
+def facts_as_sent(record: CallRecord, attempt: AttemptRecord) -> RequestFacts | None:
+    """What an attempt asked its target for."""
+    return record.facts if attempt.asked is None else attempt.asked
 
 
 class GateReport(msgspec.Struct, gc=False):

@@ -6,16 +6,17 @@ A check keeps quiet about what the conversion has already reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
-from proxy import __version__
 from proxy.call import Price
 from proxy.config.convert import Found
 from proxy.config.endpoints import Address, header_name_message, header_text_message, parse_address, url_message
+from proxy.config.matches import match_problems
 from proxy.config.nodes import join_key
 from proxy.config.problems import Place, Problems, did_you_mean, shown
-from proxy.config.schema import PASSTHROUGH, PER_MILLION, Config, RouteConfig, TargetChoice, TargetConfig
-from proxy.config.shadows import listed, shadows
+from proxy.config.rules import failover_problems, request_problems, strategy_problems
+from proxy.config.schema import PASSTHROUGH, PER_MILLION, Config, ModelConfig, RouteConfig, TargetChoice, TargetConfig
+from proxy.config.shadows import shadows
 from proxy.config.telemetry import telemetry_problems
 
 DefaultBaseUrl = Callable[[str], str | None]
@@ -46,7 +47,7 @@ class Checker:
         for glob, price in self._config.prices.overrides.items():
             self._check_price(join_key("prices.overrides", glob), price)
         for alias, model in self._config.models.items():
-            self._check_choices(f"{join_key('models', alias)}.targets", model.targets)
+            self._check_alias(alias, model)
         for index, route in enumerate(self._config.routes):
             self._check_route(index, route)
         self._check_presence()
@@ -78,10 +79,11 @@ class Checker:
         for name, value in (telemetry.otlp.headers if telemetry.otlp else {}).items():
             path = join_key("telemetry.otlp.headers", name)
             self._report(path, header_name_message(name) or header_text_message(value.reveal()))
-        for path, message in telemetry_problems(self._config):
-            self._report(path, message)
+        self._report_all(telemetry_problems(self._config))
         for index, name in enumerate(telemetry.trust_upstream_context):
-            self._check_target_name("telemetry.trust_upstream_context", name, f"telemetry.trust_upstream_context[{index}]")
+            self._check_target_name(
+                "telemetry.trust_upstream_context", name, f"telemetry.trust_upstream_context[{index}]", self._config.targets
+            )
 
     # -------------------------------------------------------------------------------------------------------- targets
 
@@ -97,6 +99,10 @@ class Checker:
             self._report(f"{path}.credential", message and f"credential {message}")
         if target.price is not None:
             self._check_price(f"{path}.price", target.price)
+        if target.request is not None:
+            self._report_all(request_problems(f"{path}.request", target.request))
+        if len(set(target.lacks)) < len(target.lacks):
+            self._report(f"{path}.lacks", "names an ability twice")
 
     def _check_price(self, path: str, price: Price) -> None:
         for key in price.per_million or ():
@@ -115,28 +121,31 @@ class Checker:
 
     def _check_route(self, index: int, route: RouteConfig) -> None:
         path = f"routes[{index}]"
-        self._check_choices(f"{path}.to", route.to)
-        self._check_match(f"{path}.match", route)
+        self._check_rule(path, "to", route, [*self._config.targets, *self._config.models])
+        unmatchable = list(match_problems(f"{path}.match", route.match, self._is_sound))
+        self._report_all(unmatchable)
+        if route.request is not None:
+            self._report_all(request_problems(f"{path}.request", route.request))
+        self._check_failover(f"{path}.failover", route)
         first = self._route_names.setdefault(route.name, index)
         if first != index:
             self._report(f"{path}.name", f"is the name of routes[{first}] too: names must differ")
         self._report(f"{path}.name", self._name_message(route.name))
-        if not self._touched(path):
+        if not unmatchable and self._is_sound(path):
             self._check_alive(index, route)
             self._sound_routes.append(index)
 
-    def _check_match(self, path: str, route: RouteConfig) -> None:
-        match = route.match
-        conditions = {f"{path}.{name}": value for name, value in (("model", match.model), ("path", match.path), ("method", match.method))}
-        conditions |= {join_key(f"{path}.header", name): value for name, value in match.header.items()}
-        for name in match.header:
-            self._report(join_key(f"{path}.header", name), header_name_message(name))
-        for at, value in conditions.items():
-            if value is not None and "" in (listed(value) or [""]) and not self._touched(at):
-                self._report(at, "is empty and matches nothing: leave the key out instead")
-        for pattern in listed(match.path or []):
-            if not pattern.startswith(("/", "*", "?", "[")):
-                self._report(f"{path}.path", "never matches: a path starts with '/'")
+    def _check_failover(self, path: str, route: RouteConfig) -> None:
+        failover = route.failover
+        if failover is None:
+            return
+        self._report_all(failover_problems(path, failover, self._is_sound))
+        names = [*self._config.targets, *self._config.models]
+        for key, choices in (("context_window_to", failover.context_window_to), ("content_filter_to", failover.content_filter_to)):
+            self._check_choices(f"{path}.{key}", choices, names)
+            for index in range(len(choices)):
+                if (weight := f"{path}.{key}[{index}].weight") in self._found:
+                    self._report(weight, "does nothing here: these targets are asked in the order they stand in")
 
     def _check_alive(self, index: int, route: RouteConfig) -> None:
         for earlier in self._sound_routes:
@@ -146,22 +155,39 @@ class Checker:
                 self._report(f"routes[{index}]", f"never matches: routes[{earlier}] ({name}) takes every call that it would take")
                 return
 
-    def _check_choices(self, path: str, choices: list[TargetChoice]) -> None:
-        if not choices:
-            self._report(path, "must name a target")
-        if len(choices) > 1:
-            reason = f"postern {__version__} has no failover yet: name one target ({len(choices)} given, only the first would be used)"
-            self._report(path, reason)
-        for index, choice in enumerate(choices):
-            if choice.target:
-                self._check_target_name(path, choice.target, f"{path}[{index}].target")
+    # ---------------------------------------------------------------------------------------- aliases, lists of targets
 
-    def _check_target_name(self, path: str, name: str, at: str) -> None:
-        targets = self._config.targets
-        if name in targets or "targets" in self._reported:
+    def _check_alias(self, alias: str, model: ModelConfig) -> None:
+        path = join_key("models", alias)
+        if alias in self._config.targets:
+            self._report(path, "is the name of a target too: names must differ")
+        self._check_rule(path, "targets", model, self._config.targets)
+
+    def _check_rule(self, path: str, choices_key: str, rule: RouteConfig | ModelConfig, names: Collection[str]) -> None:
+        choices, at = (rule.to if isinstance(rule, RouteConfig) else rule.targets), f"{path}.{choices_key}"
+        if not choices:
+            self._report(at, "must name a target")
+        self._check_choices(at, choices, names)
+        self._report_all(strategy_problems(path, choices_key, rule, self._is_sound))
+
+    def _check_choices(self, path: str, choices: list[TargetChoice], names: Collection[str]) -> None:
+        """Each entry names one of `names`, and has a model of its own only where it names a target."""
+        aliases = self._config.models
+        for index, choice in enumerate(choices):
+            at = f"{path}[{index}].target"
+            is_alias = choice.target in aliases and choice.target not in self._config.targets
+            if is_alias and choice.target not in names:
+                self._report(path, f"{self._shown(at, choice.target)} is an alias: an alias names targets only", at)
+            elif choice.target:
+                self._check_target_name(path, choice.target, at, names)
+            if is_alias and choice.target in names and choice.model is not None:
+                self._report(f"{path}[{index}].model", "can't stand beside an alias, whose targets have models of their own")
+
+    def _check_target_name(self, path: str, name: str, at: str, names: Collection[str]) -> None:
+        if name in names or not self._reported.isdisjoint(("targets", "models")):
             return
         hidden = self._found[at].secret
-        hint = "" if hidden else did_you_mean(name, targets)
+        hint = "" if hidden else did_you_mean(name, names)
         self._report(path, f"no target named {self._shown(at, name)}{hint}", at)
 
     # -------------------------------------------------------------------------------------------------- whole sections
@@ -184,6 +210,13 @@ class Checker:
         at = path if at is None else at
         if message and not any(_is_within(at, bad) for bad in self._reported):
             self._problems.add(self._place(at), path, message)
+
+    def _report_all(self, told: Iterable[tuple[str, str]]) -> None:
+        for path, message in told:
+            self._report(path, message)
+
+    def _is_sound(self, path: str) -> bool:
+        return not self._touched(path)
 
     def _touched(self, path: str) -> bool:
         """Whether the conversion has reported this path, or one above or below it: what is there isn't whole."""

@@ -17,8 +17,9 @@ from proxy.config.nodes import Mapping, Node, Scalar, Sequence, join_key
 from proxy.config.problems import Place, Problems, did_you_mean
 from proxy.config.scalars import parse_scalar
 from proxy.config.schema import NEUTRAL, NOT_NULL, NOT_YET, NOT_YET_AS_LIST, SECRET, SHORTHANDS, Config
-from proxy.config.values import kind_of, range_message, type_message
+from proxy.config.values import is_any, json_message, kind_of, range_message, read_ratio, type_message
 
+LISTS = inspect.ListType | inspect.VarTupleType
 NO_VALUE = "has no value: give one, or leave the key out"
 
 
@@ -68,6 +69,8 @@ class Conversion:
         """The converted value; UNSET if it is left out or wrong, and then it was reported."""
         self.found.setdefault(at.path, Found(node.place, at.shape in SECRET))
         declared, wanted = wanted, _member_for(node, wanted)
+        if is_any(wanted):
+            return self._anything(node, wanted, at)
         if isinstance(node, Sequence) and at.shape in NOT_YET_AS_LIST:
             return self._wrong(
                 node, at, f"{NOT_YET_AS_LIST[at.shape]} is not built in this version ({__version__}): give one value, not a list"
@@ -78,11 +81,21 @@ class Conversion:
             return self._section(node, wanted, at)
         if isinstance(wanted, inspect.DictType) and isinstance(node, Mapping):
             return {key.text: self._part(value, wanted.value_type, at.entry(key.text)) for key, value in node.entries}
-        if isinstance(wanted, inspect.ListType) and isinstance(node, Sequence):
+        if isinstance(wanted, LISTS) and isinstance(node, Sequence):
             return [self._part(item, wanted.item_type, at.item(index)) for index, item in enumerate(node.items)]
-        if isinstance(node, Scalar) and not isinstance(wanted, inspect.StructType | inspect.DictType | inspect.ListType):
+        if isinstance(node, Scalar) and not isinstance(wanted, inspect.StructType | inspect.DictType | LISTS):
             return self._scalar(node, wanted, at)
         return self._wrong(node, at, f"expected {kind_of(declared)}, found {_kind_of_node(node)}")
+
+    def _anything(self, node: Node, wanted: inspect.Type, at: At) -> object:
+        """Plain data, where any JSON value may stand."""
+        match node:
+            case Scalar():
+                return self._scalar(node, wanted, at)
+            case Sequence():
+                return [self._part(item, wanted, at.item(index)) for index, item in enumerate(node.items)]
+            case Mapping():
+                return {key.text: self._part(value, wanted, at.entry(key.text)) for key, value in node.entries}
 
     def _part(self, node: Node, wanted: inspect.Type, at: At) -> object:
         """An entry or item, which can't be left out: null there is a wrong type, or an empty section."""
@@ -135,13 +148,16 @@ class Conversion:
         if expanded.messages:
             return UNSET
         as_text = isinstance(wanted, inspect.StrType | inspect.LiteralType | inspect.CustomType)
-        value = expanded.text if (as_text if expanded.secret else not node.plain) else parse_scalar(expanded.text)
+        value = read_ratio(expanded.text if (as_text if expanded.secret else not node.plain) else parse_scalar(expanded.text), at.shape)
         if expanded.secret and value is None:
             return self._wrong(node, at, NO_VALUE) if at.shape in NOT_NULL else UNSET
-        wrong = type_message(value, wanted, secret) or range_message(value, at.shape, secret)
+        if is_any(wanted):
+            wrong = json_message(value, secret)
+        else:
+            wrong = type_message(value, wanted, secret) or range_message(value, at.shape, secret)
         if wrong:
             return self._wrong(node, at, wrong)
-        return Secret(value) if isinstance(wanted, inspect.CustomType) and isinstance(value, str) else value
+        return Secret(value) if _is_secret(wanted) and isinstance(value, str) else value
 
     def _wrong(self, node: Node, at: At, message: str) -> object:
         self._problems.add(node.place, at.path, message)
@@ -163,6 +179,10 @@ def _member_for(node: Node, wanted: inspect.Type) -> inspect.Type:
         return lists[0]
     others = tuple(member for member in members if not isinstance(member, inspect.ListType))
     return others[0] if len(others) == 1 else inspect.UnionType(others)
+
+
+def _is_secret(wanted: inspect.Type) -> bool:
+    return isinstance(wanted, inspect.CustomType) and wanted.cls is Secret
 
 
 def _is_null(node: Node) -> bool:
@@ -193,7 +213,7 @@ def _stand_in(wanted: inspect.Type) -> object:
             return _stand_in(wanted.types[0])
         case inspect.LiteralType():
             return wanted.values[0]
-        case inspect.ListType():
+        case inspect.ListType() | inspect.VarTupleType():
             return []
         case inspect.DictType():
             return {}

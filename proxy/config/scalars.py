@@ -1,6 +1,6 @@
 """What a plain word in the file means: the scalars of YAML 1.2's core schema.
 
-Here: text to null, bool, int, float or string. Not here: quoted text, which is a string always; what a key wants.
+Here: text to null, bool, int, float or string, and percentages. Not here: quoted text, which is a string always; what a key wants.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _OCTAL = re.compile(r"0o[0-7]+")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
+_PERCENTAGE = re.compile(r"([-+]?[0-9]+(?:\.[0-9]+)?)%")
+
 MAX_DIGITS = 300
 """Longer integers would not fit a float, and int() refuses the longest: they count as infinite."""
 
@@ -38,6 +40,12 @@ def parse_scalar(text: str) -> Value:
         if pattern.fullmatch(text):
             return _integer(text, base)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def parse_percentage(text: str) -> float | None:
+    """The share that a percentage stands for: `12.5%` is 0.125; None if the text is none."""
+    match = _PERCENTAGE.fullmatch(text)
+    return float(match[1]) / 100 if match else None
 
 
 def _integer(text: str, base: int) -> int | float:

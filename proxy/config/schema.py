@@ -5,7 +5,7 @@ Here: frozen structs, one per section of reference "configuration". Not here: re
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -26,7 +26,7 @@ PER_MILLION = (
 )  # fmt: skip
 """Kinds of tokens that a price may be given for."""
 
-SECRET_KEYS = frozenset({"headers", "header"})
+SECRET_KEYS = frozenset({"headers", "header", "set"})
 """Keys whose values are never shown, wherever they stand, beside those that hold a Secret."""
 
 
@@ -98,6 +98,30 @@ class TelemetryConfig(_Section, frozen=True):
     call_log: Literal["none", "stdout", "otlp"] = "none"
 
 
+class BreakerConfig(_Section, frozen=True):
+    """When a target gets no more calls for a while."""
+
+    failures: int = 5  # in a row; or as many within window_s, if they are at least `ratio` of all attempts
+    window_s: float = 30.0
+    ratio: float = 0.5
+    open_s: float = 15.0
+    probes: int = 2  # calls let through at a time to see whether it is back; as many successes close it
+
+
+class TargetLimits(_Section, frozen=True):
+    """What a target takes."""
+
+    concurrency: int | None = None  # calls at a time; None: any number
+
+
+class RequestConfig(_Section, frozen=True):
+    """What is changed in a request's JSON body before it goes upstream; every other byte stays."""
+
+    set: dict[str, object] = {}  # member: any JSON value
+    clamp: dict[str, float] = {}  # member: the most it may be; a request without it stays without
+    drop: list[str] = []
+
+
 class TargetConfig(_Section, frozen=True):
     """A provider endpoint."""
 
@@ -106,20 +130,47 @@ class TargetConfig(_Section, frozen=True):
     credential: Secret | None = None  # "passthrough", or a secret; see docs/configuration.md for what leaving it out means
     tier: str | None = None
     timeouts: Timeouts = Timeouts()
+    breaker: BreakerConfig = BreakerConfig()
+    limits: TargetLimits = TargetLimits()
+    request: RequestConfig | None = None  # for this target; it comes after the route's
+    context_window: int | None = None  # tokens; None: as the shipped data knows the model
+    lacks: list[Literal["vision", "tools", "json_schema"]] = []  # what its models can't do: calls that need it go elsewhere
     price: Price | None = None
 
 
+Strategy = Literal["priority", "weighted", "cheapest", "fastest", "least_busy", "headroom", "sticky"]
+
+
 class TargetChoice(_Section, frozen=True):
-    """One entry of a `to` or `targets` list: a target's name alone stands for `{target: name}`."""
+    """One entry of a `to` or `targets` list: a target's name alone stands for `{target: name}`. In `to` it may name an alias too."""
 
     target: str
     model: str | None = None  # sent upstream instead of the client's
+    weight: float = 1.0
 
 
 class ModelConfig(_Section, frozen=True):
     """An alias an app may ask for."""
 
     targets: list[TargetChoice]
+    strategy: Strategy = "priority"
+    sticky_by: str | None = None
+
+
+class Bounds(_Section, frozen=True):
+    """A number's range, its ends left out."""
+
+    over: float | None = None
+    under: float | None = None
+
+
+class TimeOfDay(_Section, frozen=True):
+    """A part of the day, on some days of the week; from `after` on, until just before `before`. It may go over midnight."""
+
+    after: str = "00:00"
+    before: str = "24:00"
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = []  # empty: every day; the day is that of `after`
+    time_zone: str = "UTC"
 
 
 class Match(_Section, frozen=True):
@@ -129,7 +180,34 @@ class Match(_Section, frozen=True):
     path: str | list[str] | None = None  # globs
     method: str | list[str] | None = None
     header: dict[str, str | list[str]] = {}  # name: glob, or globs
+    metadata: dict[str, str | list[str]] = {}  # key of the body's `metadata`: glob, or globs
     stream: bool | None = None
+    tools: bool | None = None  # whether the request offers tools
+    images: bool | None = None  # whether an image stands in the prompt
+    response_format: str | list[str] | None = None  # text | json_object | json_schema
+    input_tokens: Bounds | None = None  # estimated
+    max_tokens: Bounds | None = None  # a request without one matches no bounds
+    time: TimeOfDay | None = None
+
+
+FailoverOn = Literal["connect", "timeout", "throttled", "server_error", "truncated"]
+
+
+class BackoffConfig(_Section, frozen=True):
+    """How long to wait before the same target is asked again: full jitter, doubled each time."""
+
+    first_ms: float = 200.0
+    max_s: float = 8.0
+
+
+class FailoverConfig(_Section, frozen=True):
+    """What is tried when an attempt fails before anything of its reply was sent on."""
+
+    on: tuple[FailoverOn, ...] = get_args(FailoverOn)
+    attempts: int = 3  # of a call, over all targets
+    backoff: BackoffConfig = BackoffConfig()
+    context_window_to: list[TargetChoice] = []  # asked where the prompt is too long for a target
+    content_filter_to: list[TargetChoice] = []  # asked where a target's filter refuses the prompt
 
 
 class RouteConfig(_Section, frozen=True):
@@ -138,6 +216,10 @@ class RouteConfig(_Section, frozen=True):
     name: str
     to: list[TargetChoice]
     match: Match = Match()
+    strategy: Strategy = "priority"
+    sticky_by: str | None = None
+    failover: FailoverConfig | None = None  # None: the defaults, where there is more than one target
+    request: RequestConfig | None = None
     capture_content: Capture | None = None  # None: as `telemetry.capture_content` says
 
 
@@ -177,13 +259,7 @@ NOT_YET: dict[str, str] = {
     "alerts": "alerts",
     "notify": "alerts",
     "telemetry.http_client_spans": "aiohttp client spans",
-    "targets.*.breaker": "breakers",
-    "targets.*.limits": "limits of a target",
-    "routes[].strategy": "strategies other than the first target",
-    "routes[].sticky_by": "strategies",
-    "routes[].failover": "failover",
     "routes[].hedge": "hedging",
-    "routes[].request": "request shaping",
     "routes[].critical": "budgets",
     "routes[].mirror": "mirroring",
     "routes[].experiment": "experiments",
@@ -195,11 +271,7 @@ NOT_YET: dict[str, str] = {
     "routes[].match.workflow": "identity labels",
     "routes[].match.step": "identity labels",
     "routes[].match.key": "virtual keys",
-    "routes[].match.tools": "matching on tools",
-    "routes[].match.input_tokens": "matching on tokens",
     "routes[].match.budget_used": "budgets",
-    "routes[].to[].weight": "weights",
-    "models.*.targets[].weight": "weights",
 }
 """Keys of the contract that this version doesn't act on. They are refused: a rule that isn't enforced must not look as if it were."""
 
@@ -207,7 +279,6 @@ NEUTRAL: dict[str, object] = {
     "workers": 1,
     "store": {"kind": "embedded"},
     "telemetry.http_client_spans": False,
-    "routes[].strategy": "priority",
     "routes[].critical": False,
     "routes[].mode": "enforce",
 }
@@ -231,7 +302,22 @@ NOT_NULL = frozenset(
         "routes[].match.path",
         "routes[].match.method",
         "routes[].match.header",
+        "routes[].match.metadata",
         "routes[].match.stream",
+        "routes[].match.tools",
+        "routes[].match.images",
+        "routes[].match.response_format",
+        "routes[].match.input_tokens",
+        "routes[].match.input_tokens.over",
+        "routes[].match.input_tokens.under",
+        "routes[].match.max_tokens",
+        "routes[].match.max_tokens.over",
+        "routes[].match.max_tokens.under",
+        "routes[].match.time",
+        "routes[].match.time.after",
+        "routes[].match.time.before",
+        "routes[].match.time.days",
+        "routes[].match.time.time_zone",
     }
 )
 """Keys that must have a value where they are written: taken as left out, they would let more through than was meant."""
@@ -250,6 +336,10 @@ NOT_EMPTY = frozenset(
         "routes[].name",
         "routes[].to[].target",
         "routes[].to[].model",
+        "routes[].failover.context_window_to[].target",
+        "routes[].failover.context_window_to[].model",
+        "routes[].failover.content_filter_to[].target",
+        "routes[].failover.content_filter_to[].model",
     }
 )
 """Strings that say something only if there is something in them."""

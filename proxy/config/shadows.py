@@ -1,28 +1,43 @@
 """Which routes can never match, because an earlier one takes everything they would take.
 
 Here: when one route's conditions are wider than another's; sound, not complete: what is reported is dead, what is not may still be.
-Not here: matching a call.
+Not here: matching a call (policy/conditions.py), a route that no call can meet whatever the others are (matches.py).
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
-from proxy.config.schema import Match
+from proxy.config.schema import Bounds, Match, TimeOfDay
 
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = 24 * 60  # minutes
+_WEEK = len(_DAYS) * _DAY
+_WHOLE_WEEK = (1 << _WEEK) - 1
 _STARS = re.compile(r"[*?]*\*[*?]*")
 
 
 def shadows(earlier: Match, later: Match) -> bool:
     """Whether every call that `later` matches is matched by `earlier` too: as wide or wider, field by field."""
     return (
-        (earlier.stream is None or earlier.stream is later.stream)
+        all(_flag_covers(getattr(earlier, key), getattr(later, key)) for key in ("stream", "tools", "images"))
         and _globs_cover(earlier.model, later.model)
         and _globs_cover(earlier.path, later.path)
-        and _methods_cover(earlier.method, later.method)
+        and _words_cover(earlier.method, later.method, str.upper)
+        and _words_cover(earlier.response_format, later.response_format, str)
         and _headers_cover(earlier.header, later.header)
+        and all(name in later.metadata and _globs_cover(globs, later.metadata[name]) for name, globs in earlier.metadata.items())
+        and _bounds_cover(earlier.input_tokens, later.input_tokens)
+        and _bounds_cover(earlier.max_tokens, later.max_tokens)
+        and _time_covers(earlier.time, later.time)
     )
+
+
+def _flag_covers(wide: bool | None, narrow: bool | None) -> bool:
+    return wide is None or wide is narrow
 
 
 def _globs_cover(wide: str | list[str] | None, narrow: str | list[str] | None) -> bool:
@@ -33,10 +48,10 @@ def _globs_cover(wide: str | list[str] | None, narrow: str | list[str] | None) -
     return all(any(glob_covers(one, other) for one in listed(wide)) for other in listed(narrow))
 
 
-def _methods_cover(wide: str | list[str] | None, narrow: str | list[str] | None) -> bool:
+def _words_cover(wide: str | list[str] | None, narrow: str | list[str] | None, spelt: Callable[[str], str]) -> bool:
     if wide is None:
         return True
-    return narrow is not None and {method.upper() for method in listed(narrow)} <= {method.upper() for method in listed(wide)}
+    return narrow is not None and {spelt(word) for word in listed(narrow)} <= {spelt(word) for word in listed(wide)}
 
 
 def _headers_cover(wide: dict[str, str | list[str]], narrow: dict[str, str | list[str]]) -> bool:
@@ -44,6 +59,49 @@ def _headers_cover(wide: dict[str, str | list[str]], narrow: dict[str, str | lis
         any(name.lower() == other.lower() and _globs_cover(globs, narrow[other]) for other in narrow)  # names are without case
         for name, globs in wide.items()
     )
+
+
+def _bounds_cover(wide: Bounds | None, narrow: Bounds | None) -> bool:
+    if wide is None:
+        return True
+    return narrow is not None and _least(wide) <= _least(narrow) and _most(narrow) <= _most(wide)  # any bounds ask for a number to be there
+
+
+def _least(bounds: Bounds) -> float:
+    """The smallest number within; they are whole, and from 0."""
+    return max(0, math.floor(bounds.over) + 1) if bounds.over is not None else 0
+
+
+def _most(bounds: Bounds) -> float:
+    return math.ceil(bounds.under) - 1 if bounds.under is not None else math.inf
+
+
+def _time_covers(wide: TimeOfDay | None, narrow: TimeOfDay | None) -> bool:
+    """Whole weeks are the same in every time zone; parts of them are compared within one."""
+    if wide is None:
+        return True
+    covering = _week(wide)
+    if covering == _WHOLE_WEEK:
+        return True
+    covered = None if narrow is None or narrow.time_zone != wide.time_zone else _week(narrow)
+    return covering is not None and covered is not None and not covered & ~covering
+
+
+def _week(part: TimeOfDay) -> int | None:
+    """The minutes of the week on which it is that time, as bits from Monday's first on; None if it is no time."""
+    after, before = _minute(part.after), _minute(part.before)
+    if after is None or before is None:
+        return None
+    length = before - after if after < before else before + _DAY - after  # over midnight
+    week = 0
+    for day in part.days or _DAYS:
+        week |= ((1 << length) - 1) << (_DAYS.index(day) * _DAY + after)
+    return (week | week >> _WEEK) & _WHOLE_WEEK  # what goes beyond Sunday is Monday's
+
+
+def _minute(time: str) -> int | None:
+    hours, _, minutes = time.partition(":")
+    return int(hours) * 60 + int(minutes) if hours.isdecimal() and minutes.isdecimal() else None
 
 
 def listed(value: str | list[str]) -> list[str]:

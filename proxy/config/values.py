@@ -5,12 +5,13 @@ Here: messages about one value, None where it is right. Not here: lists and sect
 
 from __future__ import annotations
 
+import math
 from typing import TypeGuard
 
 from msgspec import inspect
 
 from proxy.config.problems import did_you_mean, shown
-from proxy.config.scalars import Value
+from proxy.config.scalars import Value, parse_percentage
 from proxy.config.schema import NOT_EMPTY
 
 KINDS: dict[type, str] = {
@@ -21,6 +22,7 @@ KINDS: dict[type, str] = {
     inspect.CustomType: "a string",  # a Secret
     inspect.BoolType: "true or false",
     inspect.ListType: "a list",
+    inspect.VarTupleType: "a list",
     inspect.DictType: "a mapping",
     inspect.StructType: "a mapping",
 }
@@ -28,22 +30,41 @@ KINDS: dict[type, str] = {
 LARGEST = 1e9
 """Seconds, MiB and USD alike: what is beyond is a slip of the hand, and timers overflow."""
 
-POSITIVE_ENDINGS = ("_s", "_mib")
-"""Every other number is a price, which may be 0, unless it has a row in RANGES."""
+POSITIVE_ENDINGS = ("_s", "_ms", "_mib")
+"""Every other number is a price, a weight or a bound, which may be 0, unless it has a row in RANGES."""
+
+RATIOS = frozenset({"telemetry.keep.ratio", "targets.*.breaker.ratio"})
+"""Shares of a whole, 0 to 1: they may be written as 0.5 or as 50%."""
 
 RANGES: dict[str, tuple[float, float]] = {
-    "telemetry.keep.ratio": (0, 1),
+    **dict.fromkeys(RATIOS, (0, 1)),
     "telemetry.keep.slower_than_s": (0, LARGEST),
     "telemetry.max_chars": (1, LARGEST),
     "telemetry.spool.max_mib": (1, LARGEST),
+    "targets.*.breaker.failures": (1, LARGEST),
+    "targets.*.breaker.probes": (1, LARGEST),
+    "targets.*.limits.concurrency": (1, LARGEST),
+    "targets.*.context_window": (1, LARGEST),
+    "targets.*.request.clamp.*": (-LARGEST, LARGEST),
+    "routes[].request.clamp.*": (-LARGEST, LARGEST),
+    "routes[].failover.attempts": (1, 10),
 }
 """Smallest and largest value, by key as the schema's tables write it."""
+
+
+JSON_INTEGERS = range(-(1 << 63), 1 << 64)
+"""Whole numbers that every reader of JSON on the way takes."""
 
 
 def kind_of(wanted: inspect.Type) -> str:
     """A declared type in words, e.g. `a string or a list`."""
     members = wanted.types if isinstance(wanted, inspect.UnionType) else (wanted,)
     return " or ".join(KINDS[type(member)] for member in members if not isinstance(member, inspect.NoneType))
+
+
+def is_any(wanted: inspect.Type) -> bool:
+    """Whether a key takes whatever JSON can say."""
+    return isinstance(wanted, inspect.CustomType) and wanted.cls is object
 
 
 def type_message(value: Value, wanted: inspect.Type, secret: bool) -> str | None:
@@ -79,11 +100,24 @@ def range_message(value: Value, shape: str, secret: bool) -> str | None:
         return None
     if shape in RANGES:
         low, high = RANGES[shape]
-        return None if low <= value <= high else f"must be at least {low:g} and at most {high:.0f}, found {shown(value, secret=secret)}"
+        return None if low <= value <= high else f"must be at least {low:.10g} and at most {high:.10g}, found {shown(value, secret=secret)}"
     positive = shape.endswith(POSITIVE_ENDINGS)
     if (value > 0 if positive else value >= 0) and value <= LARGEST:
         return None
     return f"must be {'more than' if positive else 'at least'} 0 and at most {LARGEST:.0f}, found {shown(value, secret=secret)}"
+
+
+def read_ratio(value: Value, shape: str) -> Value:
+    """A percentage as the share it is, where a ratio is wanted; anything else as it came."""
+    share = parse_percentage(value) if shape in RATIOS and isinstance(value, str) else None
+    return value if share is None else share
+
+
+def json_message(value: Value, secret: bool) -> str | None:
+    """Why a value can't stand in a JSON body; None if it can."""
+    if not _is_number(value) or (math.isfinite(value) if isinstance(value, float) else value in JSON_INTEGERS):
+        return None
+    return f"is a number that JSON has no room for, found {shown(value, secret=secret)}"
 
 
 def _is_number(value: Value) -> TypeGuard[int | float]:

@@ -20,7 +20,7 @@ from proxy.observer.encodings import PER_FUNCTION_TOKENS, TokenCounter, encoding
 from proxy.observer.prompt_text import read_prompt
 from proxy.observer_settings import ObserverSettings, PricedTarget
 from proxy.policy.pricing import PriceBook
-from proxy.records import AttemptRecord, CallRecord, Uncounted
+from proxy.records import AttemptRecord, CallRecord, Uncounted, facts_as_sent
 from proxy.wire.reply_text import text_of_body, text_of_events
 
 COUNTED_OPERATIONS = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
@@ -95,7 +95,8 @@ class UsageCounter:
         if self._prices is None:
             self._prices = self._load_prices()
         declared = self._targets.get(attempt.target, PricedTarget(attempt.provider))
-        tier = attempt.service_tier or (record.facts.service_tier if record.facts is not None else None)
+        asked = facts_as_sent(record, attempt)
+        tier = attempt.service_tier or (asked.service_tier if asked is not None else None)
         attempt.cost = self._prices.cost(
             Target(attempt.target, declared.provider, "", price=declared.price),
             attempt.model or None,

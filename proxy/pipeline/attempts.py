@@ -1,6 +1,7 @@
 """Attempts: what is sent to a target, and what is done when it answers or doesn't.
 
-Here: one attempt, and the second one that leaves out what the target refused. Not here: how the reply flows (relay.py).
+Here: the attempts of a call in their order, what one of them is. Not here: whether another follows (failover.py), how the reply flows
+(relay.py).
 """
 
 from __future__ import annotations
@@ -8,46 +9,46 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-import msgspec
-
 from proxy.call import Outcome
 from proxy.errors import ClientGone, PosternError, UpstreamError, UpstreamTimeout
+from proxy.pipeline.failover import Failover, fault_of, in_the_end
 from proxy.pipeline.headers import upstream_headers
 from proxy.pipeline.idle_guard import IdleGuard
-from proxy.pipeline.relay import Relay
+from proxy.pipeline.relay import After, Relay
 from proxy.pipeline.runtime import Endpoint, Gate, Runtime
 from proxy.pipeline.state import AttemptState, CallState
+from proxy.pipeline.upstream_request import UpstreamRequest, upstream_request
 from proxy.ports import ClientReply, UpstreamReply
-from proxy.wire.include_usage import asks_for_usage, inject
-from proxy.wire.splice import set_field
 from proxy.wire.urls import join, without_query_key
 
 MAX_REFUSAL_BYTES = 64 << 10
 
 
 async def run_attempts(gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply) -> None:
-    """Try the decision's target; once more without `include_usage` where the target refuses that."""
-    assert call.decision is not None
-    endpoint = runtime.endpoints[call.decision.target]
-    memory_key = f"{endpoint.target.name}/{call.decision.model or call.model}"
-    body = _renamed(call)
-    injected = None
-    if body is not None and call.fields is not None and asks_for_usage(call.api.kind, call.fields, endpoint.target.provider):
-        injected = None if memory_key in gate.refuses_include_usage else inject(body, call.fields)
-    asked = _as_sent(call, body if injected is None else injected)
-    refusal = await _attempt(gate, runtime, call, reply, endpoint, asked, injected is not None)
-    if refusal:
+    """Ask the plan's targets, one after the other, until a reply is passed on. Raises what the client is to be told otherwise."""
+    failover = Failover(gate, runtime, call)
+    while await _ask(gate, runtime, call, reply, failover):
+        if failover.wait_s:
+            began_ns = gate.clock.monotonic_ns()
+            try:
+                await asyncio.sleep(failover.wait_s)
+            finally:
+                call.waited_ns += gate.clock.monotonic_ns() - began_ns
+
+
+async def _ask(gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply, failover: Failover) -> bool:
+    """Ask the current target; once more without `include_usage` where it refuses that. True: another attempt is to follow."""
+    step = failover.step
+    endpoint = runtime.endpoints[step.target]
+    memory_key = f"{step.target}/{step.model or call.model}"
+    request = upstream_request(call, runtime.request_rules, step)
+    asking = None if memory_key in gate.refuses_include_usage else request.asking_for_usage(call.api.kind, endpoint.target.provider)
+    failover.begin_turn()
+    after = await _attempt(gate, runtime, call, reply, failover, request, asking)
+    if after is After.AGAIN_WITHOUT_USAGE:
         gate.refuses_include_usage.add(memory_key)
-        await _attempt(gate, runtime, call, reply, endpoint, _as_sent(call, body), False)
-
-
-def _renamed(call: CallState) -> bytes | None:
-    """The request's body without content coding, with the target's model name where the route gives one."""
-    assert call.decision is not None
-    model = call.decision.model
-    if call.plain is None or call.fields is None or model is None or model == call.fields.model:
-        return call.plain
-    return set_field(call.plain, "model", msgspec.json.encode(model))
+        after = await _attempt(gate, runtime, call, reply, failover, request, None)
+    return after is After.ONWARD
 
 
 def _as_sent(call: CallState, body: bytes | None) -> bytes | None:
@@ -56,23 +57,31 @@ def _as_sent(call: CallState, body: bytes | None) -> bytes | None:
 
 
 async def _attempt(
-    gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply, endpoint: Endpoint, body: bytes | None, injected: bool
-) -> bool:
-    """One attempt, to its end. True if it was refused for the `include_usage` we put in, and nothing has reached the client."""
-    attempt = begin_attempt(gate, call, endpoint)
-    attempt.body = body
+    gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply, failover: Failover, request: UpstreamRequest, asking: bytes | None
+) -> After:
+    """One attempt, to its end; `asking` is the request's body with the question for usage, where it is put."""
+    step = failover.step
+    endpoint = runtime.endpoints[step.target]
+    attempt = begin_attempt(gate, call, endpoint, step.model)
+    attempt.body = _as_sent(call, request.body if asking is None else asking)
+    attempt.fields, attempt.changes = request.fields, request.changes
+    injected = asking is not None
+    waited_ns = call.waited_ns
+    failover.begin(attempt)
     guard = IdleGuard(endpoint.target.timeouts, attempt.start_ns, _canceller())
     gate.watch.add(guard)
     try:
         upstream_reply = await _open(gate, runtime, call, attempt, guard, injected)
-        relay = Relay(gate, runtime, call, attempt, guard, upstream_reply, reply, injected)
+        relay = Relay(gate, runtime, call, attempt, guard, upstream_reply, reply, injected, failover)
         try:
             return await relay.run()
         finally:
             relay.close()
     except UpstreamError as error:
-        attempt.fail(Outcome.FAILED, error.error_type, error.message)
-        raise
+        attempt.fail(Outcome.FAILED, error.error_type, error.message, fault_of(error, attempt))
+        if failover.leaves(attempt, []):
+            return After.ONWARD
+        raise in_the_end(call, error) from error
     except PosternError as error:  # the client's upload broke while it was passed on
         attempt.fail(Outcome.REJECTED, error.code, error.message)
         raise
@@ -82,6 +91,9 @@ async def _attempt(
     finally:
         gate.watch.discard(guard)
         attempt.end_ns = gate.clock.monotonic_ns()
+        if call.status is None:  # nothing of it was passed on: all of it was waiting
+            call.waited_ns = waited_ns + attempt.end_ns - attempt.start_ns
+        failover.end(attempt)
 
 
 def _outcome_of_leaving(gate: Gate, attempt: AttemptState, guard: IdleGuard) -> Outcome:
@@ -98,12 +110,10 @@ def _canceller() -> Callable[[], object]:
     return task.cancel
 
 
-def begin_attempt(gate: Gate, call: CallState, endpoint: Endpoint) -> AttemptState:
-    """A new attempt of the call, with its own span id."""
-    assert call.decision is not None
-    model = call.decision.model or call.model or ""
+def begin_attempt(gate: Gate, call: CallState, endpoint: Endpoint, model: str | None) -> AttemptState:
+    """A new attempt of the call, with its own span id; `model` is the target's name for it, where it has one of its own."""
     number = len(call.attempts) + 1
-    attempt = AttemptState(number, f"{gate.random_bits(64) or 1:016x}", endpoint, model, gate.clock.monotonic_ns())
+    attempt = AttemptState(number, f"{gate.random_bits(64) or 1:016x}", endpoint, model or call.model or "", gate.clock.monotonic_ns())
     call.attempts.append(attempt)
     return attempt
 
@@ -151,6 +161,7 @@ async def _passed_on(gate: Gate, runtime: Runtime, call: CallState, guard: IdleG
     try:
         async for piece in call.request.body.stream(runtime.max_body_bytes):
             call.request_bytes += len(piece)
+            call.is_upload_begun = True
             guard.last_ns = gate.clock.monotonic_ns()
             yield piece
     except PosternError as error:

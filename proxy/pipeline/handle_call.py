@@ -6,18 +6,24 @@ Here: handle_call and its first steps. Not here: how an attempt goes (attempts.p
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from urllib.parse import parse_qs
 
+import msgspec
+
 from proxy.call import Outcome
-from proxy.errors import BodyTooLarge, ClientGone, NoRoute, PosternError, UnknownPrice
+from proxy.errors import AllTargetsFailed, BodyTooLarge, ClientGone, NoRoute, PosternError, UnknownPrice
 from proxy.pipeline.attempts import run_attempts
+from proxy.pipeline.explain import asks_to_explain, explain_call
+from proxy.pipeline.known import Knowledge
 from proxy.pipeline.refuse import send_error
 from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.settle import settle
 from proxy.pipeline.state import CallState
 from proxy.pipeline.tunnel import run_tunnel
-from proxy.policy.routing import RouteFacts
+from proxy.policy.plan import NO_PRICE, Dropped
+from proxy.policy.routing import Decide, PlanFacts, RouteDecision
 from proxy.ports import ClientReply, ClientTunnel
 from proxy.wire.content_coding import decoder_for, is_identity
 from proxy.wire.endpoints import endpoint_of, model_in_path
@@ -28,6 +34,8 @@ from proxy.wire.request import read_request
 from proxy.wire.urls import origin_form
 
 MAX_TAGS = 16
+ENDED_FROM_OUTSIDE = (Outcome.SUCCEEDED, Outcome.INTERRUPTED, Outcome.ABANDONED)
+"""What becomes of an attempt during which the client leaves, or the drain is over."""
 
 
 async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tunnel: ClientTunnel) -> None:
@@ -37,7 +45,10 @@ async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tu
     gate.in_flight += 1
     try:
         await understand(call, runtime)
-        route(call, runtime)
+        if asks_to_explain(request.headers):
+            await explain_call(runtime, call, reply, partial(route, gate, call, runtime))
+            return
+        route(gate, call, runtime, runtime.router.decide)
         if request.upgrade:
             await run_tunnel(gate, runtime, call, reply, tunnel)
         else:
@@ -45,9 +56,9 @@ async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tu
     except PosternError as error:
         await send_error(call, reply, error, runtime)
     except ClientGone:
-        call.outcome = call.attempts[-1].outcome if call.attempts else Outcome.ABANDONED
+        call.outcome = _outcome_of_leaving(gate, call)
     except asyncio.CancelledError:
-        call.outcome = call.attempts[-1].outcome if call.attempts else Outcome.ABANDONED
+        call.outcome = _outcome_of_leaving(gate, call)
         raise
     except Exception as error:
         call.error_type, call.error_message = "internal_error", type(error).__name__
@@ -55,6 +66,12 @@ async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tu
     finally:
         gate.in_flight -= 1
         settle(gate, runtime, call)
+
+
+def _outcome_of_leaving(gate: Gate, call: CallState) -> Outcome:
+    """Of a call that was ended from outside: as its last attempt, if that was under way; before or between attempts the client has left."""
+    last = call.attempts[-1].outcome if call.attempts else Outcome.ABANDONED
+    return last if last in ENDED_FROM_OUTSIDE or gate.stopping else Outcome.ABANDONED
 
 
 def accept(gate: Gate, runtime: Runtime, request: ClientRequest) -> CallState:
@@ -104,27 +121,41 @@ def _is_json(content_type: bytes) -> bool:
     return not content_type or b"json" in content_type.lower()
 
 
-def route(call: CallState, runtime: Runtime) -> None:
-    """The first route that matches. Raises NoRoute, UnknownPrice."""
+def route(gate: Gate, call: CallState, runtime: Runtime, decide: Decide) -> None:
+    """The first route that matches, and the plan it makes. Raises NoRoute, AllTargetsFailed, UnknownPrice."""
     request, fields = call.request, call.fields
     model = call.model = (
         (fields.model if fields else None) or model_in_path(call.path) or (_model_in_query(call) if request.upgrade else None)
     )
-    facts = RouteFacts(request.method, call.path, model, request.headers, fields.stream if fields else False)
-    decision = call.decision = runtime.router.decide(facts)
+    knowledge = Knowledge(gate, runtime, call)
+    plan_facts = PlanFacts(knowledge.known, gate.chance, knowledge.needs, knowledge.sticky_key)
+    decision = call.decision = decide(knowledge.route_facts(), plan_facts)
     if decision is None:
         what = f"model '{model}'" if model else f"{request.method} {call.path}"
         raise NoRoute(
             f"No route of Postern's configuration matches {what[:200]}. Add one under `routes:`, or ask for a model that has one."
         )
+    if not decision.plan.steps:
+        told = "; ".join(f"{drop.target}: {drop.why}" for drop in decision.plan.dropped)
+        raise AllTargetsFailed(f"No target of route '{decision.route}' can take this call ({told}).", param=decision.route, status=503)
     if runtime.refuse_unpriced and call.api.billable and model:
-        target = runtime.endpoints[decision.target].target
-        if not runtime.prices.known(target, decision.model or model):
+        call.decision = _priced(runtime, decision, model)
+        if not call.decision.plan.steps:
             raise UnknownPrice(
-                f"Model '{model[:200]}' has no known price at target '{target.name}', and `prices.on_unknown` is `refuse`. "
-                "Give it a price under `prices.overrides`.",
+                f"Model '{model[:200]}' has no known price at target '{decision.plan.steps[0].target}', and `prices.on_unknown` is "
+                "`refuse`. Give it a price under `prices.overrides`.",
                 param=decision.route,
             )
+
+
+def _priced(runtime: Runtime, decision: RouteDecision, model: str) -> RouteDecision:
+    """The decision without the steps whose price isn't known."""
+    plan = decision.plan
+    steps = tuple(step for step in plan.steps if runtime.prices.known(runtime.endpoints[step.target].target, step.model or model))
+    if len(steps) == len(plan.steps):
+        return decision
+    unpriced = tuple(Dropped(step.target, step.model, NO_PRICE) for step in plan.steps if step not in steps)
+    return msgspec.structs.replace(decision, plan=msgspec.structs.replace(plan, steps=steps, dropped=plan.dropped + unpriced))
 
 
 def _model_in_query(call: CallState) -> str | None:

@@ -46,6 +46,8 @@ def own_headers(call: CallState, attempt: AttemptState | None, cost: Cost | None
             headers.append((b"x-postern-overhead-ms", b"%.3f" % (overhead_ns / 1e6)))
         if attempt.model:
             headers.append((b"x-postern-model", _field_value(attempt.model)))
+        if attempt.changes:
+            headers.append((b"x-postern-changes", _field_value(attempt.changes)))
     if cost is not None:
         headers.append((b"x-postern-cost-usd", usd_text(cost.total_nusd).encode()))
     return headers

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from enum import Enum
 
-from proxy.call import HeaderList, Outcome
-from proxy.errors import UpstreamClosed, UpstreamError, UpstreamTimeout
+from proxy.call import Cost, HeaderList, Outcome
+from proxy.errors import UpstreamClosed, UpstreamError, UpstreamGarbage, UpstreamTimeout
 from proxy.pipeline.capture import Capture, Kept
 from proxy.pipeline.content import is_recorded
+from proxy.pipeline.failover import Failover, fault_of
 from proxy.pipeline.headers import own_headers
 from proxy.pipeline.idle_guard import IdleGuard
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.settle import price_attempt
+from proxy.pipeline.startup import read_start
 from proxy.pipeline.state import AttemptState, CallState
+from proxy.policy.faults import ErrorReply, Fault, classify_reply
 from proxy.ports import ClientReply, UpstreamReply
 from proxy.records import CHUNK_GAP_BOUNDARIES_S
 from proxy.wire.content_coding import Decoder, decoder_for, is_identity
+from proxy.wire.error_bodies import ErrorFacts
 from proxy.wire.error_event import error_event
 from proxy.wire.headers import forward_reply_headers
 from proxy.wire.http1 import has_body, header
 from proxy.wire.include_usage import UsageChunkFilter
 from proxy.wire.reply import read_reply
+from proxy.wire.retry_after import remaining_share
 from proxy.wire.stream_reader import StreamReader
 
 WHOLE_BYTES = 256 << 10
@@ -33,6 +39,14 @@ WHOLE_BYTES = 256 << 10
 UNARY_KINDS = frozenset(("chat", "completions", "responses", "embeddings", "messages", "moderations"))
 EDITED = (b"content-length", b"content-encoding")
 GAP_BOUNDARIES_NS = [round(boundary_s * 1e9) for boundary_s in CHUNK_GAP_BOUNDARIES_S]
+
+
+class After(Enum):
+    """What follows an attempt."""
+
+    NOTHING = 0  # its reply was passed on
+    AGAIN_WITHOUT_USAGE = 1  # nothing was sent on, for the target refused our `include_usage`
+    ONWARD = 2  # nothing was sent on: another attempt follows
 
 
 class Relay:
@@ -48,8 +62,10 @@ class Relay:
         upstream: UpstreamReply,
         reply: ClientReply,
         injected: bool,
+        failover: Failover,
     ) -> None:
         self._gate = gate
+        self._failover = failover
         self._runtime = runtime
         self._call = call
         self._attempt = attempt
@@ -57,6 +73,7 @@ class Relay:
         self._reply = reply
         self._injected = injected
         self._head_ns = gate.clock.monotonic_ns()
+        self._held = b""  # of a stream, read before its head goes out
         self._is_edited = False  # content coding undone, our own usage chunk taken out
         self._whole = False  # the reply was read to its end
         coding = header(upstream.headers, b"content-encoding")
@@ -65,21 +82,19 @@ class Relay:
         self._guard = guard
         guard.head_arrived(self._head_ns, upstream.close)
 
-    async def run(self) -> bool:
-        """Relay the reply. True: nothing was sent on, for the target refused our `include_usage`.
-
-        Raises UpstreamError, and only while nothing was sent on.
-        """
+    async def run(self) -> After:
+        """Relay the reply, or leave it. Raises UpstreamError, and only while nothing was sent on."""
+        if self._runtime.uses_headroom:
+            self._failover.state.told_headroom(remaining_share(self._upstream.headers), self._head_ns)
         media_type = header(self._upstream.headers, b"content-type").lower()
         if self._upstream.status >= 400:
             return await self._run_whole()
         if media_type.startswith(b"text/event-stream"):
-            await self._run_stream()
-        elif self._call.api.kind in UNARY_KINDS and b"json" in media_type and self._short():
-            await self._run_whole()
-        else:
-            await self._run_through(Capture() if b"json" in media_type and not self._unreadable else None, b"")
-        return False
+            return await self._run_stream()
+        if self._call.api.kind in UNARY_KINDS and b"json" in media_type and self._is_short(media_type):
+            return await self._run_whole()
+        await self._run_through(Capture() if b"json" in media_type and not self._unreadable else None, b"")
+        return After.NOTHING
 
     def close(self) -> None:
         """Give the connection back, or drop it: a client that left must not keep the upstream generating."""
@@ -88,15 +103,16 @@ class Relay:
         else:
             self._upstream.close()
 
-    def _short(self) -> bool:
-        if self._call.fields is not None and self._call.fields.stream:
-            return False
+    def _is_short(self, media_type: bytes) -> bool:
+        asked = self._call.fields
+        if asked is not None and asked.stream and not (self._failover.is_possible and media_type.startswith(b"application/json")):
+            return False  # it may be a stream of JSON; plain JSON where events were asked for is likely an error
         length = header(self._upstream.headers, b"content-length")
         return not length or int(length) <= WHOLE_BYTES
 
     # -- replies read whole ------------------------------------------------------------------------------------------
 
-    async def _run_whole(self) -> bool:
+    async def _run_whole(self) -> After:
         pieces: list[bytes] = []
         size = 0
         announced = int(header(self._upstream.headers, b"content-length") or -1)
@@ -109,14 +125,21 @@ class Relay:
         self._whole = self._whole or size == announced
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if not self._whole:  # longer than is worth reading first
+            if self._upstream.status >= 400:
+                self._classify(b"" if self._unreadable else body, b"")
+                if self._leaves():
+                    return After.ONWARD
             await self._run_through(None if self._unreadable else Capture(), body)
-            return False
+            return After.NOTHING
         self._call.waited_ns += self._gate.clock.monotonic_ns() - self._head_ns
         plain = self._decoder.feed(body) if self._decoder else (b"" if self._unreadable else body)
         if self._injected and self._upstream.status in (400, 422) and b"stream_options" in plain:
             self._attempt.fail(Outcome.REJECTED, "include_usage_refused", "The target refuses stream_options.include_usage.")
-            return True
+            return After.AGAIN_WITHOUT_USAGE
         self._classify(plain, b"")
+        self._check_readable()
+        if self._leaves():
+            return After.ONWARD
         if self._upstream.status < 400:
             self._mark_first_chunk()
         price_attempt(self._runtime, self._call, self._attempt, self._gate.clock)
@@ -125,7 +148,22 @@ class Relay:
         await self._reply.write(body)
         await self._reply.finish()
         self._call.response_bytes += size
-        return False
+        return After.NOTHING
+
+    def _leaves(self) -> bool:
+        """Whether the attempt failed and another one follows it. It may have been billed all the same."""
+        if not self._failover.leaves(self._attempt, self._upstream.headers):
+            return False
+        price_attempt(self._runtime, self._call, self._attempt, self._gate.clock)
+        return True
+
+    def _check_readable(self) -> None:
+        """A reply that should be JSON and isn't is a fault where another target may do better; else it is the client's to judge."""
+        facts, attempt = self._attempt.facts, self._attempt
+        if attempt.outcome is not Outcome.SUCCEEDED or facts is None or facts.ended or self._unreadable:
+            return
+        if self._failover.is_possible and self._call.api.billable:
+            attempt.fail(Outcome.FAILED, UpstreamGarbage.error_type, "The reply is not JSON.", Fault.SERVER_ERROR)
 
     def _classify(self, head: bytes, tail: bytes) -> None:
         status = self._upstream.status
@@ -139,15 +177,16 @@ class Relay:
         else:
             error = facts.error
             code = (error.code or error.type) if error else None
-            self._attempt.fail(outcome, code or str(status), error.message if error else None)
+            self._attempt.fail(outcome, code or str(status), error.message if error else None, _fault(status, error))
 
     # -- everything else that isn't a stream of events ---------------------------------------------------------------
 
     async def _run_through(self, capture: Capture | None, first: bytes) -> None:
+        piece = first or await self._read()  # before its head goes out: until then another target may answer
+        self._call.waited_ns += self._gate.clock.monotonic_ns() - self._head_ns
         await self._start()
         self._mark_first_chunk()
         try:
-            piece = first or await self._read()
             while piece:
                 await self._write(piece)
                 self._call.response_bytes += len(piece)
@@ -165,14 +204,36 @@ class Relay:
 
     # -- streams of events -------------------------------------------------------------------------------------------
 
-    async def _run_stream(self) -> None:
+    async def _hold(self) -> bool:
+        """Read on until the stream shows content, fails or ends. True: it failed, and another attempt follows. Raises UpstreamError."""
+        attempt = self._attempt
+        probe = StreamReader(self._call.api.kind, self._choice_count())
+        decoder = decoder_for(header(self._upstream.headers, b"content-encoding")) if self._decoder else None
+        self._held = await read_start(self._read, probe, decoder)
+        self._call.waited_ns += self._gate.clock.monotonic_ns() - self._head_ns
+        if probe.error is not None:
+            attempt.facts = probe.result()
+            self._fail_by(Outcome.FAILED, probe.error)
+            return self._leaves()
+        if self._whole and not probe.result().ended:
+            name = attempt.endpoint.target.name
+            raise UpstreamClosed(f"Target '{name}' failed: its stream ended before its first content.", param=name)
+        return False
+
+    async def _run_stream(self) -> After:
+        if self._failover.is_possible and not self._unreadable and await self._hold():
+            return After.ONWARD
+        await self._pump_stream()
+        return After.NOTHING
+
+    async def _pump_stream(self) -> None:
         attempt, call, reply = self._attempt, self._call, self._reply
         reader = attempt.reader = StreamReader(call.api.kind, self._choice_count())
         edit = UsageChunkFilter(attempt.endpoint.dialect) if self._injected and not self._unreadable else None
         self._is_edited = edit is not None
         decoder = self._decoder
         await self._start(drop=EDITED if edit else ())
-        if not self._upstream.has_data:
+        if not self._held and not self._upstream.has_data:
             reply.flush()
         first = True
         read, write = self._upstream.read_chunk, reply.write
@@ -184,7 +245,8 @@ class Relay:
             attempt.kept = Kept()
             feed = _both(reader.feed, attempt.kept.feed)
         try:
-            while chunk := await read():
+            chunk = self._held or await read()
+            while chunk:
                 plain = decoder.feed(chunk) if decoder else chunk
                 out = edit.feed(plain) if edit else chunk
                 try:
@@ -206,6 +268,7 @@ class Relay:
                     attempt.first_chunk_ns = attempt.last_chunk_ns = call.first_chunk_ns = chunk_ns
                     gaps = attempt.chunk_gaps = [0] * (len(GAP_BOUNDARIES_NS) + 1)
                 last_ns = chunk_ns
+                chunk = await read()
         except UpstreamError as error:
             await self._send_rest(edit)
             await self._break_off(reader, self._cause(error))
@@ -223,8 +286,7 @@ class Relay:
     async def _end_stream(self, reader: StreamReader) -> None:
         facts = self._attempt.facts = reader.result()
         if facts.error is not None:
-            outcome = Outcome.INTERRUPTED if reader.first_content else Outcome.FAILED
-            self._attempt.fail(outcome, facts.error.code or facts.error.type or "stream_error", facts.error.message)
+            self._fail_by(Outcome.INTERRUPTED if reader.first_content else Outcome.FAILED, facts.error)
         elif not facts.ended and not self._coded():
             name = self._attempt.endpoint.target.name
             await self._break_off(
@@ -234,6 +296,9 @@ class Relay:
         else:
             self._attempt.outcome = Outcome.SUCCEEDED
         await self._reply.finish()
+
+    def _fail_by(self, outcome: Outcome, error: ErrorFacts) -> None:
+        self._attempt.fail(outcome, error.code or error.type or "stream_error", error.message, _fault(200, error))
 
     async def _break_off(self, reader: StreamReader, error: UpstreamError) -> None:
         """The stream is cut: say so in band, for clients that read events, and break the connection, for those that don't."""
@@ -280,14 +345,14 @@ class Relay:
             headers = [field for field in headers if field[0].lower() not in drop]
         call.overhead_ns = self._gate.clock.monotonic_ns() - call.request.started_ns - call.waited_ns
         if not self._runtime.transparent:
-            headers += own_headers(call, attempt, attempt.cost, call.overhead_ns)
+            headers += own_headers(call, attempt, _cost_so_far(call) if attempt.cost else None, call.overhead_ns)
         if extra:
             headers += extra
         await self._reply.start(self._upstream.status, self._upstream.reason, headers)
         call.status = self._upstream.status
 
     def _choice_count(self) -> int:
-        fields = self._call.fields
+        fields = self._attempt.fields
         return (fields.facts.choice_count if fields else None) or 1
 
     def _coded(self) -> bool:
@@ -298,8 +363,13 @@ class Relay:
         self._attempt.first_chunk_ns = self._call.first_chunk_ns = self._gate.clock.monotonic_ns()
 
     def _interrupt(self, error: UpstreamError) -> None:
-        self._attempt.fail(Outcome.INTERRUPTED, error.error_type, error.message)
+        self._attempt.fail(Outcome.INTERRUPTED, error.error_type, error.message, fault_of(error, self._attempt))
         self._reply.abort()
+
+
+def _cost_so_far(call: CallState) -> Cost:
+    """What the attempts cost, as far as that is known."""
+    return Cost(sum(attempt.cost.total_nusd for attempt in call.attempts if attempt.cost is not None))
 
 
 def _both(first: Callable[[bytes], None], second: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -308,6 +378,10 @@ def _both(first: Callable[[bytes], None], second: Callable[[bytes], None]) -> Ca
         second(data)
 
     return feed
+
+
+def _fault(status: int, error: ErrorFacts | None) -> Fault | None:
+    return classify_reply(ErrorReply(status, error.code, error.type, error.message) if error else ErrorReply(status))
 
 
 def outcome_of(status: int) -> Outcome:

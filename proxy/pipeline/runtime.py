@@ -13,9 +13,11 @@ import msgspec
 from proxy.call import Target
 from proxy.config.schema import Config
 from proxy.pipeline.idle_guard import Watch
+from proxy.pipeline.request_rules import request_rules
 from proxy.policy.pricing import PriceBook
 from proxy.policy.recording import attribute_rules, capture_rules
 from proxy.policy.routing import Router
+from proxy.policy.target_state import TargetState
 from proxy.policy.telemetry_environment import TelemetryEnvironment
 from proxy.ports import Clock, Recorder, TunnelDialer, Upstream
 from proxy.wire.dialects.table import Dialect, dialect
@@ -74,7 +76,13 @@ class Runtime:
     ) -> None:
         self.config = config
         self.router = Router(config)
+        self.request_rules = request_rules(config)
+        self.states: dict[str, TargetState] = {}  # by target; set when it is put in force
         self.endpoints = {name: endpoint_for(target, environment) for name, target in targets.items()}
+        self.breakers = {name: target.breaker for name, target in config.targets.items()}
+        self.concurrency = {name: target.limits.concurrency for name, target in config.targets.items()}
+        strategies = {route.strategy for route in config.routes} | {model.strategy for model in config.models.values()}
+        self.uses_headroom = "headroom" in strategies
         self.prices = prices
         self.max_body_bytes = int(config.max_body_mib * (1 << 20))
         self.refuse_unpriced = config.prices.on_unknown == "refuse"
@@ -132,3 +140,20 @@ class Gate:
         self.stopping = False  # past the drain: what is cut now is our doing, not the client's
         self.unbilled_responses = Remembered()  # ids of background Responses whose usage comes with a later GET
         self.refuses_include_usage = Remembered()  # "target/model" that answered 400 to it
+        self.states: dict[str, TargetState] = {}  # by target: those of the configuration in force
+        self.use(runtime)
+
+    def use(self, runtime: Runtime) -> None:
+        """Put a configuration in force for the calls that begin from now on.
+
+        What is known of a target outlives this, under its name. What is known of one that is gone lives as long as calls that may ask it.
+        """
+        now_ns, states = self.clock.monotonic_ns(), {}
+        for name, limits in runtime.breakers.items():
+            states[name] = self.states.get(name) or TargetState(limits, now_ns)
+            states[name].breaker.limits = limits
+        self.runtime, self.states, runtime.states = runtime, states, states
+
+    def chance(self) -> float:
+        """Uniform in [0, 1)."""
+        return self.random_bits(53) / (1 << 53)

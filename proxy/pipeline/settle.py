@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from proxy.call import Outcome, Usage
 from proxy.pipeline.content import record_content
+from proxy.pipeline.explain import plan_record
 from proxy.pipeline.redact import credentials_of, masked, without_credentials
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import MAX_ERROR_CHARS, AttemptState, CallState
@@ -120,6 +121,7 @@ def _record(gate: Gate, runtime: Runtime, call: CallState) -> CallRecord:
         rule=call.rule,
         overhead_before_ns=min(overhead_ns, call.attempts[0].start_ns - call.began_ns) if call.attempts else overhead_ns,
         content=record_content(runtime, call) if runtime.captures else None,
+        plan=plan_record(call.decision) if call.decision is not None else None,
     )
 
 
@@ -162,6 +164,8 @@ def _attempt_record(call: CallState, attempt: AttemptState) -> AttemptRecord:
         url=None if call.api.operation else join(endpoint.base, call.path),
         last_chunk_ns=unix_ns(call, attempt.last_chunk_ns) if attempt.last_chunk_ns else None,
         chunk_gaps=attempt.chunk_gaps,
+        changes=attempt.changes or None,
+        asked=attempt.fields.facts if attempt.changes and attempt.fields else None,
     )
 
 

@@ -9,6 +9,7 @@ from proxy.call import Cost, Outcome, Usage
 from proxy.pipeline.capture import Kept
 from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Endpoint
+from proxy.policy.faults import Fault
 from proxy.policy.routing import RouteDecision
 from proxy.wire.endpoints import Endpoint as ApiEndpoint
 from proxy.wire.http1 import header
@@ -25,8 +26,9 @@ class AttemptState:
     """One try of one target."""
 
     __slots__ = (
-        "body", "capture", "chunk_gaps", "cost", "end_ns", "endpoint", "error_message", "error_type", "facts", "first_chunk_ns", "kept",
-        "last_chunk_ns", "model", "number", "outcome", "reader", "sent", "span_id", "start_ns", "status", "unpriced", "usage",
+        "body", "capture", "changes", "chunk_gaps", "cost", "end_ns", "endpoint", "error_message", "error_type", "facts", "fault",
+        "fields", "first_chunk_ns", "kept", "last_chunk_ns", "model", "number", "outcome", "reader", "sent", "span_id", "start_ns",
+        "status", "unpriced", "usage",
     )  # fmt: skip
 
     def __init__(self, number: int, span_id: str, endpoint: Endpoint, model: str, start_ns: int) -> None:
@@ -40,6 +42,7 @@ class AttemptState:
         self.last_chunk_ns = 0
         self.chunk_gaps: list[int] | None = None  # of a stream's content: see AttemptRecord
         self.outcome = Outcome.FAILED
+        self.fault: Fault | None = None  # of what went wrong, if the target had to do with it
         self.status: int | None = None
         self.error_type: str | None = None
         self.error_message: str | None = None
@@ -48,14 +51,17 @@ class AttemptState:
         self.capture: bytes = b""  # reply body of a call that is not a stream, as far as it was kept
         self.kept: Kept | None = None  # a stream's events, where their content is recorded
         self.body: bytes | None = None  # the JSON sent upstream
+        self.fields: RequestFields | None = None  # what it says
+        self.changes = ""  # what rules changed in it, in words
         self.sent = False  # whether the upstream may have seen the request
         self.usage: Usage | None = None
         self.cost: Cost | None = None
         self.unpriced = False  # there is usage and no price
 
-    def fail(self, outcome: Outcome, error_type: str, message: str | None) -> None:
-        """How the attempt ended, unless it went well."""
+    def fail(self, outcome: Outcome, error_type: str, message: str | None, fault: Fault | None = None) -> None:
+        """How the attempt ended, unless it went well; `fault` if the target had to do with it."""
         self.outcome = outcome
+        self.fault = fault
         self.error_type = error_type
         self.error_message = message[:MAX_KEPT_ERROR_CHARS] if message else None
 
@@ -65,8 +71,9 @@ class CallState:
 
     __slots__ = (
         "api", "attempts", "began_ns", "billable", "body", "body_error", "call_id", "decision", "error_message", "error_type", "fields",
-        "first_chunk_ns", "model", "outcome", "overhead_ns", "parent_span_id", "path", "plain", "request", "request_bytes",
-        "response_bytes", "rule", "sampled", "span_id", "status", "tags", "target_path", "trace_id", "trace_state", "waited_ns",
+        "first_chunk_ns", "is_upload_begun", "model", "outcome", "overhead_ns", "parent_span_id", "path", "plain", "request",
+        "request_bytes", "response_bytes", "rule", "sampled", "span_id", "status", "tags", "target_path", "trace_id", "trace_state",
+        "waited_ns",
     )  # fmt: skip
 
     def __init__(self, request: ClientRequest, call_id: str, trace_id: str, span_id: str) -> None:
@@ -85,6 +92,7 @@ class CallState:
         self.model: str | None = None  # what the client asked for, in its body, its path, or a handshake's query
         self.body: bytes | None = None  # as the client sent it
         self.plain: bytes | None = None  # the body without its content coding, where that can be undone
+        self.is_upload_begun = False  # a part of the client's upload was passed on: it can't be sent a second time
         self.body_error: Exception | None = None  # what broke the client's upload while it was passed on
         self.request_bytes = 0
         self.response_bytes = 0

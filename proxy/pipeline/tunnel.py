@@ -36,8 +36,9 @@ async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: Clien
     The session is one call without usage; each response in it that tells its usage is a call of its own, in the same trace.
     """
     assert call.decision is not None
-    endpoint = runtime.endpoints[call.decision.target]
-    attempt = begin_attempt(gate, call, endpoint)
+    step = call.decision.plan.steps[0]
+    endpoint = runtime.endpoints[step.target]
+    attempt = begin_attempt(gate, call, endpoint, step.model)
     attempt.sent = True
     url = join(endpoint.base, call.target_path)
     headers = upstream_headers(call, attempt, False)
@@ -143,7 +144,7 @@ def _settle_response(gate: Gate, runtime: Runtime, session: CallState, message: 
     call.path, call.api, call.decision, call.tags, call.model = session.path, session.api, session.decision, session.tags, session.model
     call.began_ns, call.waited_ns = began_ns, now_ns - began_ns
     call.status, call.outcome, call.response_bytes = 200, Outcome.SUCCEEDED, len(message)
-    attempt = begin_attempt(gate, call, session.attempts[0].endpoint)
+    attempt = begin_attempt(gate, call, session.attempts[0].endpoint, session.attempts[0].model)
     attempt.model = facts.response_model or session.attempts[0].model
     attempt.start_ns, attempt.end_ns = began_ns, now_ns
     attempt.outcome, attempt.status, attempt.facts, attempt.sent = Outcome.SUCCEEDED, 200, facts, True

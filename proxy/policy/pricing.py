@@ -51,6 +51,7 @@ class PriceBook:
         self._by_glob = [(re.compile(translate(name)), bands) for name, bands in self._by_name.items()]
         self._answers: dict[_AnswerKey, _Answer] = {}
         self._known: dict[tuple[str, str | None], bool] = {}
+        self._windows: dict[tuple[str, str], int | None] = {}
 
     def cost(
         self,
@@ -89,6 +90,20 @@ class PriceBook:
             known = self._look_up(target, (*key, None, None), 0.0).bands is not None
             _put(self._known, key, known)
         return known
+
+    def context_window(self, target: Target, model: str | None) -> int | None:
+        """The tokens that a model takes, as the shipped data knows it by its provider and name; None if it doesn't."""
+        if model is None:
+            return None
+        key = (target.name, model)
+        try:
+            return self._windows[key]
+        except KeyError:
+            found = self._shipped.find(target.provider, model) if _kept(model) else None
+            window = found.model.context_window if found is not None else None
+        if _kept(model):
+            _put(self._windows, key, window)
+        return window
 
     def _look_up(self, target: Target, key: _AnswerKey, at_unix_s: float) -> _Answer:
         _, model, response_model, tier = key

@@ -1,72 +1,162 @@
-"""Which target a call goes to: the first route that matches, as a pure decision.
+"""Which targets a call goes to: the first route that matches, and the plan it makes, as a pure decision.
 
 Here: compiled routes, facts in, decision out. Not here: sockets, clocks, what a target answers.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from fnmatch import translate
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from proxy.call import HeaderList
-from proxy.config.schema import Config, Match, RouteConfig, TargetChoice
+from proxy.config.schema import Config, FailoverConfig, ModelConfig, RouteConfig, TargetChoice
+from proxy.policy.conditions import Condition, RouteFacts, conditions_of
+from proxy.policy.order import Candidate, Chance
+from proxy.policy.plan import Abilities, Choice, Group, Known, Needs, Plan, StickyKey, make_plan
 
 MAX_TOLD_MODEL_CHARS = 256
 IMPLICIT_ROUTE = "default"
 """The route's name where no routes are declared and there is one target."""
-
-
-class RouteFacts(msgspec.Struct, frozen=True):
-    """What a route may ask about a call."""
-
-    method: str
-    path: str
-    model: str | None
-    headers: HeaderList
-    stream: bool
-
-    def __repr__(self) -> str:
-        return f"RouteFacts({self.method!r}, {self.path!r}, {self.model!r})"  # never the headers
+NO_NEEDS = Needs()
 
 
 class RouteDecision(msgspec.Struct, frozen=True):
     """Where a call goes."""
 
     route: str
-    target: str
-    model: str | None  # sent upstream instead of the client's; None: the client's own
+    plan: Plan
+    failover: FailoverConfig | None = None  # None: the first failure is the call's
+    group: Group | None = None  # what the plan was made from; None: there was nothing to choose
 
     def told(self, requested_model: str | None) -> str:
-        """The decision as people read it, e.g. `ads-copy>openai/gpt-5.2`: route, target, and the model if there is one."""
-        model = self.model or requested_model
-        return f"{self.route}>{self.target}/{model[:MAX_TOLD_MODEL_CHARS]}" if model else f"{self.route}>{self.target}"
+        """The decision as people read it, e.g. `ads-copy>openai/gpt-5.2,claude/claude-sonnet-5`: route, then whom to ask, in order."""
+        return f"{self.route}>{','.join(_told(step, requested_model) for step in self.plan.steps)}"
 
 
-Condition = Callable[[RouteFacts], bool]
+def _told(step: Candidate, requested_model: str | None) -> str:
+    model = step.model or requested_model
+    return f"{step.target}/{model[:MAX_TOLD_MODEL_CHARS]}" if model else step.target
+
+
+class CompiledRoute(msgspec.Struct, frozen=True):
+    """A route, ready to be asked, with what has to be known to make its plan."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+    group: Group
+    failover: FailoverConfig | None
+    declared_failover: FailoverConfig | None  # as the configuration says it
+    choices: tuple[Choice, ...]  # all of the group's, also those within groups
+    has_choice: bool  # a target may be left out because another can do more: the only one never is, for a guess
+    goes_by_cost: bool
+    lacking: frozenset[str]  # of NEEDS: what at least one of the targets can't do
+
+
+class PlanFacts(msgspec.Struct, frozen=True):
+    """What planning asks about the moment and the call, beside what the conditions ask."""
+
+    known: Callable[[Choice, CompiledRoute], Known]
+    chance: Chance
+    needs: Callable[[CompiledRoute], Needs] = lambda _: NO_NEEDS  # asked only where a route has a choice
+    sticky_key: StickyKey = lambda _: ""
+
+
+Decide = Callable[[RouteFacts, PlanFacts], RouteDecision | None]
+"""How a call is decided on: Router.decide, or what listens to it."""
 
 
 class Router:
     """The routes of one configuration, compiled. `decide` is a pure function of its facts."""
 
     def __init__(self, config: Config) -> None:
-        self._routes = [(route.name, _conditions(route.match), route.to[0]) for route in _declared(config)]
-        self._aliases = {alias: model.targets[0] for alias, model in config.models.items()}
-        self._fixed = self._routes[0] if len(self._routes) == 1 and not self._routes[0][1] and not self._aliases else None
-        self._always = RouteDecision(self._fixed[0], self._fixed[2].target, self._fixed[2].model) if self._fixed else None
+        self.abilities = {name: Abilities(target.context_window, frozenset(target.lacks)) for name, target in config.targets.items()}
+        self._concurrency = {name: target.limits.concurrency for name, target in config.targets.items()}
+        self._aliases = {alias: _alias_group(alias, model) for alias, model in config.models.items()}
+        self._routes = [self._compiled(route) for route in _declared(config)]
+        self._alias_routes = {alias: self._ready(IMPLICIT_ROUTE, (), group) for alias, group in self._aliases.items()}
+        self._always = self._constant()
+        self.asks = frozenset(condition.key for route in self._routes for condition in route.conditions)
+        """The keys of all conditions: a fact that none of them stands for may be left out of RouteFacts."""
 
-    def decide(self, facts: RouteFacts) -> RouteDecision | None:
-        """The decision for a call; None if no route matches. An alias of `models:` wins over a route's target, not over its conditions."""
+    def _constant(self) -> RouteDecision | None:
+        """The decision that no call can change, if there is one: the plain pass-through costs nothing."""
+        if len(self._routes) != 1 or self._routes[0].conditions or self._aliases:
+            return None
+        route = self._routes[0]
+        only = route.group.members[0]
+        if route.has_choice or not isinstance(only, Choice) or route.failover is not None or self._concurrency[only.target] is not None:
+            return None
+        return RouteDecision(route.name, Plan((Candidate(only.target, only.model),)))
+
+    def route(self, facts: RouteFacts) -> CompiledRoute | None:
+        """The route that a call takes; an alias of `models:` wins over a route's targets, not over its conditions."""
+        alias = self._alias_routes.get(facts.model) if facts.model is not None else None
+        for route in self._routes:
+            for condition in route.conditions:
+                if not condition.holds(facts):
+                    break
+            else:
+                return route if alias is None else _taken_by(route, alias)
+        return alias
+
+    def decide(self, facts: RouteFacts, plan_facts: PlanFacts) -> RouteDecision | None:
+        """The decision for a call; None if no route matches."""
         if self._always is not None:
             return self._always
-        for name, conditions, choice in self._routes:
-            if all(condition(facts) for condition in conditions):
-                chosen = self._aliases.get(facts.model, choice) if facts.model is not None else choice
-                return RouteDecision(name, chosen.target, chosen.model)
-        alias = self._aliases.get(facts.model) if facts.model is not None else None
-        return RouteDecision(IMPLICIT_ROUTE, alias.target, alias.model) if alias else None
+        route = self.route(facts)
+        if route is None:
+            return None
+        needs = plan_facts.needs(route) if route.has_choice else NO_NEEDS
+        plan = make_plan(route.group, lambda choice: plan_facts.known(choice, route), needs, plan_facts.chance, plan_facts.sticky_key)
+        return RouteDecision(route.name, plan, route.failover, route.group)
+
+    def _compiled(self, route: RouteConfig) -> CompiledRoute:
+        members = tuple(_member(choice, self._aliases) for choice in route.to)
+        group = Group(members, route.strategy, sticky_by=route.sticky_by)
+        return self._ready(route.name, conditions_of(route.match), group, route.failover)
+
+    def _ready(self, name: str, conditions: tuple[Condition, ...], group: Group, failover: FailoverConfig | None = None) -> CompiledRoute:
+        choices = tuple(_choices(group))
+        has_choice = len({(choice.target, choice.model) for choice in choices}) > 1
+        lacking = frozenset[str]().union(*(self.abilities[choice.target].lacks for choice in choices))
+        return CompiledRoute(
+            name, conditions, group, failover or _default(group), failover, choices, has_choice, _goes_by_cost(group), lacking
+        )
+
+
+def _taken_by(route: CompiledRoute, alias: CompiledRoute) -> CompiledRoute:
+    """A route with the targets of the alias that a call asks for."""
+    return msgspec.structs.replace(alias, name=route.name, failover=route.declared_failover or alias.failover)
+
+
+def _member(choice: TargetChoice, aliases: dict[str, Group]) -> Choice | Group:
+    alias = aliases.get(choice.target)
+    if alias is not None:
+        return msgspec.structs.replace(alias, weight=choice.weight)
+    return Choice(choice.target, choice.model, choice.weight)
+
+
+def _alias_group(alias: str, model: ModelConfig) -> Group:
+    members = tuple(Choice(choice.target, choice.model, choice.weight) for choice in model.targets)
+    return Group(members, model.strategy, alias=alias, sticky_by=model.sticky_by)
+
+
+def _choices(group: Group) -> Iterator[Choice]:
+    for member in group.members:
+        if isinstance(member, Choice):
+            yield member
+        else:
+            yield from _choices(member)
+
+
+def _goes_by_cost(group: Group) -> bool:
+    return group.strategy == "cheapest" or any(isinstance(member, Group) and _goes_by_cost(member) for member in group.members)
+
+
+def _default(group: Group) -> FailoverConfig | None:
+    """A rule that names more than one target means that the others stand in."""
+    several = len(group.members) > 1 or any(isinstance(member, Group) and _default(member) for member in group.members)
+    return FailoverConfig() if several else None
 
 
 def _declared(config: Config) -> Sequence[RouteConfig]:
@@ -74,46 +164,3 @@ def _declared(config: Config) -> Sequence[RouteConfig]:
         return config.routes
     only = next(iter(config.targets))
     return [RouteConfig(name=IMPLICIT_ROUTE, to=[TargetChoice(target=only)])]
-
-
-def _conditions(match: Match) -> list[Condition]:
-    conditions: list[Condition] = []
-    if match.model is not None:
-        conditions.append(_globs(match.model, lambda facts: facts.model))
-    if match.path is not None:
-        conditions.append(_globs(match.path, lambda facts: facts.path))
-    if match.method is not None:
-        methods = frozenset(method.upper() for method in _listed(match.method))
-        conditions.append(lambda facts: facts.method in methods)
-    if match.stream is not None:
-        conditions.append(lambda facts: facts.stream is match.stream)
-    conditions += [_header_condition(name, globs) for name, globs in match.header.items()]
-    return conditions
-
-
-def _globs(patterns: str | list[str], field: Callable[[RouteFacts], str | None]) -> Condition:
-    matches = _glob(patterns)
-
-    def condition(facts: RouteFacts) -> bool:
-        value = field(facts)
-        return value is not None and matches(value)
-
-    return condition
-
-
-def _header_condition(name: str, patterns: str | list[str]) -> Condition:
-    matches, wanted = _glob(patterns), name.lower().encode()
-
-    def condition(facts: RouteFacts) -> bool:
-        return any(key.lower() == wanted and matches(value.decode("latin-1")) for key, value in facts.headers)
-
-    return condition
-
-
-def _glob(patterns: str | list[str]) -> Callable[[str], bool]:
-    matcher = re.compile("|".join(translate(pattern) for pattern in _listed(patterns)))
-    return lambda value: matcher.match(value) is not None
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value

@@ -16,7 +16,7 @@ from proxy.wire.splice import set_field, set_member, span_with_comma, value_of
 from proxy.wire.sse import EVENT_END, data_lines
 
 _KINDS = frozenset({"chat", "completions"})
-_OPTIONS, _MEMBER = "stream_options", "include_usage"
+OPTIONS, _MEMBER = "stream_options", "include_usage"
 _MENTIONED = b'"usage"'
 _NULL_USAGE = b',"usage":null'
 _EMPTY_ARRAY = re.compile(rb"\[[ \t\r\n]*\]")
@@ -45,13 +45,13 @@ def inject(body: bytes, fields: RequestFields) -> bytes | None:
     if fields.include_usage is True:
         return None
     if not fields.has_stream_options:
-        return set_field(body, _OPTIONS, _EMPTY_OPTIONS)
-    options = parse(value_of(body, _OPTIONS) or b"")
+        return set_field(body, OPTIONS, _EMPTY_OPTIONS)
+    options = parse(value_of(body, OPTIONS) or b"")
     if not isinstance(options, dict) or options.get(_MEMBER) not in (None, False):
         return None  # the provider's to refuse
     if options.get("continuous_usage_stats"):
         return None  # asked now, vLLM would put usage into every chunk
-    return set_member(body, _OPTIONS, _MEMBER, b"true")
+    return set_member(body, OPTIONS, _MEMBER, b"true")
 
 
 class UsageChunkFilter:

@@ -7,6 +7,7 @@ Only `model` may be refused here: any other wrong type is the provider's to refu
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ _MAX_INT64 = (1 << 63) - 1
 _Int = Annotated[int, msgspec.Meta(ge=-_MAX_INT64, le=_MAX_INT64)]  # what a record can carry
 _OUTPUT_TYPE_OF_KIND = {"images": "image", "speech": "speech"}
 _OUTPUT_TYPE_OF_FORMAT = {"json_schema": "json", "json_object": "json", "text": "text"}
+_NO_TOOLS = re.compile(rb"null|\[[ \t\n\r]*\]")
 _TYPE_NAMES = {
     dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number", type(None): "null",
 }  # fmt: skip
@@ -37,6 +39,8 @@ class RequestFields(msgspec.Struct, frozen=True):
     facts: RequestFacts = RequestFacts()
     user: str | None = None
     metadata: dict[str, str] = {}
+    tools: bool = False  # it offers some
+    response_format: str | None = None  # text | json_object | json_schema, as OpenAI calls them; None: it asks for none of these
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -67,6 +71,10 @@ class _Body(msgspec.Struct, gc=False):
     response_format: msgspec.Raw = NO_VALUE
     modalities: msgspec.Raw = NO_VALUE
     text: msgspec.Raw = NO_VALUE
+    output_format: msgspec.Raw = NO_VALUE  # Anthropic's, and where it is going
+    output_config: msgspec.Raw = NO_VALUE
+    tools: msgspec.Raw = NO_VALUE
+    functions: msgspec.Raw = NO_VALUE
     encoding_format: str | None = None
     dimensions: _Int | None = None
     conversation: msgspec.Raw = NO_VALUE
@@ -89,6 +97,7 @@ def read_request(body: bytes, kind: str) -> RequestFields:
         fields = _read_leniently(body)
     options = _object(fields.stream_options) if fields.stream_options else {}
     include_usage = options.get("include_usage")
+    form = _gemini_format(fields) if fields.generationConfig else _format(fields)
     return RequestFields(
         model=fields.model,
         stream=fields.stream is True,
@@ -96,13 +105,19 @@ def read_request(body: bytes, kind: str) -> RequestFields:
         has_stream_options=is_given(fields.stream_options),
         has_data_sources=is_given(fields.data_sources) or is_given(fields.dataSources),
         background=fields.background is True,
-        facts=_gemini_facts(fields) if fields.generationConfig else _facts(fields, kind),
+        facts=_gemini_facts(fields, form) if fields.generationConfig else _facts(fields, kind, form),
         user=fields.user,
         metadata=fields.metadata or {},
+        tools=_offers(fields.tools) or _offers(fields.functions),
+        response_format=form,
     )
 
 
-def _facts(fields: _Body, kind: str) -> RequestFacts:
+def _offers(tools: msgspec.Raw) -> bool:
+    return bool(tools) and _NO_TOOLS.fullmatch(memoryview(tools)) is None
+
+
+def _facts(fields: _Body, kind: str, form: str | None) -> RequestFacts:
     stop = fields.stop if fields.stop is not None else fields.stop_sequences
     return RequestFacts(
         max_tokens=_first(fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens),
@@ -115,7 +130,7 @@ def _facts(fields: _Body, kind: str) -> RequestFacts:
         choice_count=None if fields.n == 1 else fields.n,
         stop_sequences=[stop] if isinstance(stop, str) else stop,
         reasoning_level=fields.reasoning_effort or (_text(_object(fields.reasoning).get("effort")) if fields.reasoning else None),
-        output_type=_output_type(fields, kind),
+        output_type=_output_type(fields, kind, form),
         encoding_formats=None if fields.encoding_format is None else [fields.encoding_format],
         dimensions=fields.dimensions,
         conversation_id=_conversation_id(fields.conversation) if fields.conversation else None,
@@ -124,19 +139,27 @@ def _facts(fields: _Body, kind: str) -> RequestFacts:
     )
 
 
-def _output_type(fields: _Body, kind: str) -> str | None:
-    if fields.response_format and (found := _OUTPUT_TYPE_OF_FORMAT.get(str(_object(fields.response_format).get("type")))):
-        return found
-    if fields.text and (found := _OUTPUT_TYPE_OF_FORMAT.get(_format_type(_object(fields.text)))):
-        return found
+def _format(fields: _Body) -> str | None:
+    """The first form that the request asks its reply to have, of those that are known."""
+    return (
+        (_format_type(_object(fields.response_format)) if fields.response_format else None)
+        or (_format_type(_object(fields.text).get("format")) if fields.text else None)
+        or (_format_type(_object(fields.output_format)) if fields.output_format else None)
+        or (_format_type(_object(fields.output_config).get("format")) if fields.output_config else None)
+    )
+
+
+def _format_type(form: Any) -> str | None:
+    kind = form.get("type") if isinstance(form, dict) else None
+    return kind if isinstance(kind, str) and kind in _OUTPUT_TYPE_OF_FORMAT else None
+
+
+def _output_type(fields: _Body, kind: str, form: str | None) -> str | None:
+    if form is not None:
+        return _OUTPUT_TYPE_OF_FORMAT[form]
     if fields.modalities and "audio" in (parse(fields.modalities) or ()):
         return "speech"
     return _OUTPUT_TYPE_OF_KIND.get(kind)
-
-
-def _format_type(text: dict[str, Any]) -> str:
-    form = text.get("format")
-    return str(form.get("type")) if isinstance(form, dict) else ""
 
 
 def _conversation_id(raw: msgspec.Raw) -> str | None:
@@ -144,10 +167,16 @@ def _conversation_id(raw: msgspec.Raw) -> str | None:
     return _text(value.get("id") if isinstance(value, dict) else value)
 
 
-def _gemini_facts(fields: _Body) -> RequestFacts:
+def _gemini_format(fields: _Body) -> str | None:
+    config = _object(fields.generationConfig)
+    if config.get("responseMimeType") != "application/json":
+        return None
+    return "json_schema" if config.get("responseSchema") or config.get("responseJsonSchema") else "json_object"
+
+
+def _gemini_facts(fields: _Body, form: str | None) -> RequestFacts:
     config = _object(fields.generationConfig)
     thinking = config.get("thinkingConfig")
-    form = config.get("responseMimeType")
     return RequestFacts(
         max_tokens=_integer(config.get("maxOutputTokens")),
         temperature=_number(config.get("temperature")),
@@ -159,7 +188,7 @@ def _gemini_facts(fields: _Body) -> RequestFacts:
         choice_count=None if config.get("candidateCount") == 1 else _integer(config.get("candidateCount")),
         stop_sequences=_texts(config.get("stopSequences")),
         reasoning_level=_text(thinking.get("thinkingLevel")) if isinstance(thinking, dict) else None,
-        output_type="json" if form == "application/json" else None,
+        output_type=None if form is None else _OUTPUT_TYPE_OF_FORMAT[form],
     )
 
 

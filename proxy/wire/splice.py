@@ -1,23 +1,27 @@
 """Changes one member of a JSON object and not a byte besides.
 
-Here: setting and removing members by byte offsets. Not here: which members, and why.
+Here: setting and removing members by byte offsets. Not here: which members, and why; several edits at once (shape.py).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 
 import msgspec
 
 from proxy.wire.json_text import NOT_JSON, Member, members, value_of_plain_key
 
-_OPENING = re.compile(rb"[ \t\n\r]*\{")
+OPENING = re.compile(rb"[ \t\n\r]*\{")
 _EMPTY = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*\}")
 _COMMA_BEFORE = re.compile(rb",[ \t\n\r]*\Z")
 _COMMA_AFTER = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 _LOOK_BACK = 64
 _ESCAPED_LETTER = b"\\u00"
+
+Cut = tuple[int, int, bytes]
+"""From where to where bytes go, and what comes instead."""
 
 
 def set_field(body: bytes, key: str, value: bytes) -> bytes:
@@ -26,7 +30,7 @@ def set_field(body: bytes, key: str, value: bytes) -> bytes:
     A key that stands several times is set each time, as parsers differ over which one counts. Raises ValueError if `body` is no object.
     """
     spans = _value_spans(body, key)
-    return _replace(body, spans, value) if spans else _insert(body, key, value)
+    return splice(body, [(start, end, value) for start, end in spans]) if spans else _insert(body, key, value)
 
 
 def _value_spans(body: bytes, key: str) -> list[tuple[int, int]]:
@@ -70,27 +74,29 @@ def span_with_comma(body: bytes, member: Member) -> tuple[int, int]:
     return member.key_start, after.end() if after is not None else member.end
 
 
-def _replace(body: bytes, spans: list[tuple[int, int]], value: bytes) -> bytes:
+def splice(body: bytes, cuts: Iterable[Cut]) -> bytes:
+    """The bytes after the cuts, which come in order and don't overlap."""
     parts: list[bytes] = []
     position = 0
-    for start, end in spans:
-        parts += (body[position:start], value)
+    for start, end, instead in cuts:
+        parts += (body[position:start], instead)
         position = end
     return b"".join((*parts, body[position:]))
 
 
 def _insert(body: bytes, key: str, value: bytes) -> bytes:
-    opening = _OPENING.match(body)
+    opening = OPENING.match(body)
     if opening is None:
         raise ValueError("not a JSON object")
     end = opening.end()
     comma = b"" if _EMPTY.match(body) else b","
-    return body[:end] + _member(key, value) + comma + body[end:]
+    return body[:end] + encoded_member(key, value) + comma + body[end:]
 
 
 def _object_of(key: str, value: bytes) -> bytes:
-    return b"{" + _member(key, value) + b"}"
+    return b"{" + encoded_member(key, value) + b"}"
 
 
-def _member(key: str, value: bytes) -> bytes:
+def encoded_member(key: str, value: bytes) -> bytes:
+    """A member as it stands in an object."""
     return msgspec.json.encode(key) + b":" + value

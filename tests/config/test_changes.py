@@ -24,6 +24,12 @@ def test_key_read_at_start_needs_a_restart(text: str, key: str) -> None:
 
 def test_rules_and_targets_are_swapped_without_a_restart() -> None:
     new = load("targets: {b: {provider: ollama}}\ndrain_s: 5\nroutes: [{name: a, to: [b]}]\nprices: {on_unknown: refuse}\nmax_body_mib: 1")
+    routing = load(
+        "targets: {openai: {provider: openai, breaker: {failures: 9}, limits: {concurrency: 3}, context_window: 9, lacks: [tools]}}\n"
+        "models: {m: {targets: [openai], strategy: sticky, sticky_by: user}}\n"
+        "routes: [{name: a, to: [m], match: {tools: true}, strategy: weighted, failover: {attempts: 2}, request: {set: {n: 1}}}]"
+    )
     telemetry = load(MINIMAL + "telemetry: {otlp: {endpoint: 'http://h'}, cost_attribute: x, capture_content: span, keep: {ratio: 0}}")
     assert needs_restart(load(MINIMAL).config, telemetry.config) == []
     assert needs_restart(load(MINIMAL).config, new.config) == []
+    assert needs_restart(load(MINIMAL).config, routing.config) == []

@@ -29,12 +29,57 @@ def test_unknown_target_of_trust_is_refused() -> None:
     assert "telemetry.trust_upstream_context: no target named 'opena' (did you mean 'openai'?)" in only_problem(text)
 
 
-def test_several_targets_are_refused_while_there_is_no_failover() -> None:
-    assert "routes[0].to: postern 0.1.0 has no failover yet: name one target" in only_problem(routes("{name: a, to: [openai, local]}"))
-    alias = "models: {m: {targets: [openai, local]}}\n"
-    assert "models.m.targets: postern 0.1.0 has no failover yet" in only_problem(
-        routes("{name: a, to: [openai]}", head=TWO_TARGETS + alias)
+def test_several_targets_may_take_one_call() -> None:
+    text = routes("{name: a, to: [openai, local]}", head=TWO_TARGETS + "models: {m: {targets: [openai, {target: local, model: x}]}}\n")
+    config = load(text).config
+    assert [choice.target for choice in config.routes[0].to] == ["openai", "local"]
+    assert [choice.model for choice in config.models["m"].targets] == [None, "x"]
+
+
+ALIAS = TWO_TARGETS + "models: {smart: {targets: [openai, local]}}\n"
+
+
+def test_route_may_lead_to_an_alias() -> None:
+    text = routes("{name: a, to: [smart, local], failover: {context_window_to: [smart]}}", head=ALIAS)
+    assert load(text).config.routes[0].to[0].target == "smart"
+
+
+def test_alias_and_target_may_not_share_a_name() -> None:
+    text = routes("{name: a, to: [openai]}", head=TWO_TARGETS + "models: {local: {targets: [openai]}}\n")
+    assert only_problem(text) == "postern.yaml:2:17: models.local: is the name of a target too: names must differ"
+
+
+def test_alias_of_an_alias_is_refused() -> None:
+    head = TWO_TARGETS + "models: {smart: {targets: [openai]}, smarter: {targets: [local, smart]}}\n"
+    assert only_problem(routes("{name: a, to: [openai]}", head=head)) == (
+        "postern.yaml:2:65: models.smarter.targets: 'smart' is an alias: an alias names targets only"
     )
+
+
+def test_alias_of_itself_is_refused() -> None:
+    head = TWO_TARGETS + "models: {smart: {targets: [smart]}}\n"
+    assert "models.smart.targets: 'smart' is an alias" in only_problem(routes("{name: a, to: [openai]}", head=head))
+
+
+@pytest.mark.parametrize(
+    "at", ["to: [{target: smart, model: x}]", "to: [openai], failover: {content_filter_to: [{target: smart, model: x}]}"]
+)
+def test_alias_in_a_route_has_no_model_of_its_own(at: str) -> None:
+    assert ".model: can't stand beside an alias" in only_problem(routes(f"{{name: a, {at}}}", head=ALIAS))
+
+
+def test_unknown_name_in_a_route_is_compared_with_aliases_too() -> None:
+    assert "routes[0].to: no target named 'smrt' (did you mean 'smart'?)" in only_problem(routes("{name: a, to: [smrt]}", head=ALIAS))
+
+
+@pytest.mark.parametrize("key", ["context_window_to", "content_filter_to"])
+def test_unknown_target_of_failover_is_refused(key: str) -> None:
+    text = routes(f"{{name: a, to: [openai], failover: {{{key}: [opnai]}}}}")
+    assert f"routes[0].failover.{key}: no target named 'opnai' (did you mean 'openai'?)" in only_problem(text)
+
+
+def test_alias_that_could_not_be_read_causes_no_second_problem() -> None:
+    assert "models: expected a mapping" in only_problem(routes("{name: a, to: [smart]}", head=TWO_TARGETS + "models: 5\n"))
 
 
 def test_empty_target_lists_are_refused() -> None:

@@ -96,7 +96,27 @@ def test_name_alone_stands_for_a_target_choice() -> None:
     assert choices[0] == choices[1]
 
 
-@pytest.mark.parametrize("match", ["{model: }", "{path: ~}", "{method: null}", "{header: }", "{stream: }", "{stream: '${env:S:-}'}"])
+@pytest.mark.parametrize(
+    "match",
+    [
+        "{model: }",
+        "{path: ~}",
+        "{method: null}",
+        "{header: }",
+        "{stream: }",
+        "{stream: '${env:S:-}'}",
+        "{tools: }",
+        "{images: ~}",
+        "{response_format: }",
+        "{metadata: }",
+        "{input_tokens: }",
+        "{input_tokens: {over: }}",
+        "{max_tokens: {under: '${env:S:-}'}}",
+        "{time: }",
+        "{time: {after: , before: '08:00'}}",
+        "{time: {days: }}",
+    ],
+)
 def test_condition_without_a_value_does_not_widen_its_route(match: str) -> None:
     assert "has no value: give one, or leave the key out" in only_problem(MINIMAL + f"routes: [{{name: a, match: {match}, to: [openai]}}]")
 
@@ -116,7 +136,7 @@ def test_endless_key_is_refused_quickly() -> None:
 def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
     text = (
         "listen: nowhere\ndrain_s: -1\nbudgets: [{name: a}]\ntargets:\n  openai: {provider: opnai, bla: 1}\n  azure: {provider: azure}\n"
-        "routes:\n  - {name: a, match: {model: 5}, to: [opnai]}\n  - {name: b, to: [{target: azur, weight: 2}]}\ndrain_s: 3\n"
+        "routes:\n  - {name: a, match: {model: 5}, to: [opnai]}\n  - {name: b, to: [{target: azur, weight: -2}]}\ndrain_s: 3\n"
     )
     found = [line.split(": ")[1] for line in problems(text)]
     assert found == [
@@ -189,7 +209,7 @@ def test_rotation_of_credentials_is_not_built_yet() -> None:
 def test_contract_has_no_key_that_this_version_does_not_know() -> None:
     text = (Path(__file__).parent / "contract.yaml").read_text(encoding="utf-8")
     told = problems(text, {"ANTHROPIC_API_KEY": "sk-1"})
-    assert [line for line in told if "is not built in this version" not in line and "has no failover yet" not in line] == []
+    assert [line for line in told if "is not built in this version" not in line] == []
 
 
 @pytest.mark.parametrize(
@@ -229,9 +249,125 @@ def test_nearest_name_is_not_told_for_a_secret() -> None:
     assert "did you mean" not in only_problem(MINIMAL + "routes: [{name: a, to: ['${env:S}']}]", {"S": "openaii"})
 
 
+SET = "routes: [{name: a, to: [openai], request: {set: VALUE}}]"
+
+
+def test_any_json_value_may_be_set_in_a_request() -> None:
+    value = (
+        "{a: -1, b: 0.5, c: text, d: '1', e: true, f: ~, g: [1, [x], {y: null}], h: {i: {j: []}}, k: 010, l: 18_446_744_073_709_551_615}"
+    )
+    request = load(MINIMAL + SET.replace("VALUE", value)).config.routes[0].request
+    assert request is not None
+    assert request.set == {
+        "a": -1, "b": 0.5, "c": "text", "d": "1", "e": True, "f": None, "g": [1, ["x"], {"y": None}], "h": {"i": {"j": []}}, "k": 10,
+        "l": (1 << 64) - 1,
+    }  # fmt: skip
+
+
+def test_value_from_outside_is_set_as_a_string_at_any_depth() -> None:
+    request = (
+        load(MINIMAL + SET.replace("VALUE", "{a: '${env:N}', b: [{c: 'x-${file:/f}'}]}"), {"N": "7"}, {"/f": "1\n"})
+        .config.routes[0]
+        .request
+    )
+    assert request is not None
+    assert request.set == {"a": "7", "b": [{"c": "x-1"}]}
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf", "1e999", "18446744073709551616", "-9223372036854775809", "9" * 400])
+def test_number_that_json_has_no_room_for_is_not_set(value: str) -> None:
+    assert "routes[0].request.set.a[0].b: is a number that JSON has no room for, found " in only_problem(
+        MINIMAL + SET.replace("VALUE", f"{{a: [{{b: {value}}}]}}")
+    )
+
+
+def test_problem_within_a_value_to_set_is_told_with_its_path() -> None:
+    problem = only_problem(MINIMAL + SET.replace("VALUE", "{a: {b: [x, '${env:NOPE}']}}"))
+    assert "routes[0].request.set.a.b[1]: environment variable NOPE is not set" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("50%", 0.5), ("'50%'", 0.5), ("12.5%", 0.125), ("0%", 0), ("100%", 1), ("0.5", 0.5), ("1", 1)]
+)
+def test_ratio_may_be_written_as_a_percentage(text: str, share: float) -> None:
+    config = load(f"targets: {{a: {{provider: openai, breaker: {{ratio: {text}}}}}}}\ntelemetry: {{keep: {{ratio: {text}}}}}").config
+    assert (config.targets["a"].breaker.ratio, config.telemetry.keep.ratio) == (share, share)
+
+
+def test_ratio_from_outside_may_be_a_percentage() -> None:
+    assert load(MINIMAL + "telemetry: {keep: {ratio: '${env:R}'}}", {"R": "25%"}).config.telemetry.keep.ratio == 0.25
+
+
+@pytest.mark.parametrize("value", ["101%", "-1%", "1.5", "-0.1", ".nan"])
+def test_ratio_is_a_share_of_a_whole(value: str) -> None:
+    told = only_problem(f"targets: {{a: {{provider: openai, breaker: {{ratio: {value}}}}}}}")
+    assert "breaker.ratio: must be at least 0 and at most 1, found " in told
+
+
+@pytest.mark.parametrize("value", ["half", "%", "5 %", "5%%", "5,5%"])
+def test_ratio_that_is_no_number_is_refused(value: str) -> None:
+    assert "breaker.ratio: expected a number, found the string" in only_problem(
+        f"targets: {{a: {{provider: openai, breaker: {{ratio: '{value}'}}}}}}"
+    )
+
+
+def test_percentage_stands_for_a_ratio_only() -> None:
+    assert "drain_s: expected a number, found the string '50%'" in only_problem(MINIMAL + "drain_s: 50%")
+
+
+RANGES = [
+    ("targets.*.breaker", "failures", "0", "at least 1"),
+    ("targets.*.breaker", "probes", "0", "at least 1"),
+    ("targets.*.breaker", "window_s", "0", "more than 0"),
+    ("targets.*.breaker", "open_s", "-1", "more than 0"),
+    ("targets.*.breaker", "failures", "1.5", "expected a whole number"),
+    ("targets.*.limits", "concurrency", "0", "at least 1"),
+    ("targets.*", "context_window", "0", "at least 1"),
+    ("targets.*.request.clamp", "top_p", ".inf", "at least -1000000000 and at most 1000000000"),
+    ("routes[].request.clamp", "top_p", ".nan", "at least -1000000000 and at most 1000000000"),
+    ("routes[].to[]", "weight", "-1", "at least 0"),
+    ("models.*.targets[]", "weight", ".inf", "at least 0"),
+    ("routes[].failover", "attempts", "0", "at least 1 and at most 10"),
+    ("routes[].failover", "attempts", "11", "at least 1 and at most 10"),
+    ("routes[].failover.backoff", "first_ms", "0", "more than 0"),
+    ("routes[].failover.backoff", "max_s", "0", "more than 0"),
+    ("routes[].match.input_tokens", "over", "-1", "at least 0"),
+]
+
+
+@pytest.mark.parametrize(("section", "key", "value", "message"), RANGES)
+def test_number_of_a_rule_is_in_its_range(section: str, key: str, value: str, message: str) -> None:
+    heads = {
+        "targets.*": "targets: {a: {provider: openai, KEYS}}",
+        "models.*.targets[]": "targets: {a: {provider: openai}}\nmodels: {m: {targets: [{target: a, KEYS}]}}",
+        "routes[].to[]": "targets: {a: {provider: openai}}\nroutes: [{name: r, to: [{target: a, KEYS}]}]",
+        "routes[]": "targets: {a: {provider: openai}}\nroutes: [{name: r, to: [a], KEYS}]",
+    }
+    head = max((shape for shape in heads if section.startswith(shape)), key=len)
+    keys = f"{key}: {value}"
+    for name in reversed(section[len(head) :].split(".")[1:]):
+        keys = f"{name}: {{{keys}}}"
+    problem = only_problem(heads[head].replace("KEYS", keys))
+    assert f".{key}: " in problem
+    assert message in problem
+
+
+def test_limits_of_a_range_are_in_it() -> None:
+    text = (
+        "targets: {a: {provider: openai, breaker: {failures: 1, probes: 1, window_s: 0.1}, limits: {concurrency: 1}, context_window: 1}}\n"
+        "routes: [{name: r, to: [{target: a, weight: 0}], failover: {attempts: 10}, request: {clamp: {presence_penalty: -0.5}}}]"
+    )
+    config = load(text).config
+    assert config.targets["a"].breaker.failures == 1
+    assert config.routes[0].failover is not None
+    assert config.routes[0].failover.attempts == 10
+
+
 def test_repr_of_a_configuration_holds_no_secret() -> None:
     text = (
-        "targets: {openai: {provider: openai, credential: s1234567}}\nadmin: {token: s1234567}\ntelemetry: {otlp: {headers: {a: s1234567}}}"
+        "targets: {openai: {provider: openai, credential: s1234567}}\nadmin: {token: s1234567}\n"
+        "telemetry: {otlp: {headers: {a: s1234567}}}\n"
+        "routes: [{name: a, to: [openai], match: {header: {x-key: s1234567}}, request: {set: {key: s1234567}}}]"
     )
     assert "1234567" not in repr(load(text))
 

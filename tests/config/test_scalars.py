@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from proxy.config.scalars import Value, parse_scalar
+from proxy.config.scalars import Value, parse_percentage, parse_scalar
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,13 @@ def test_not_a_number_is_a_float() -> None:
 @pytest.mark.parametrize(("word", "value"), [("9" * 5000, math.inf), ("-" + "9" * 5000, -math.inf), ("1e999", math.inf)])
 def test_endless_numbers_are_infinite_and_raise_nothing(word: str, value: float) -> None:
     assert parse_scalar(word) == value
+
+
+@pytest.mark.parametrize(("text", "share"), [("50%", 0.5), ("0.5%", 0.005), ("+5%", 0.05), ("-5%", -0.05), ("1000%", 10.0)])
+def test_percentage_is_a_share(text: str, share: float) -> None:
+    assert parse_percentage(text) == share
+
+
+@pytest.mark.parametrize("text", ["", "%", "5", "5 %", "5%%", ".5%", "1e1%", "５%", "5%\n"])
+def test_what_is_no_percentage_is_no_share(text: str) -> None:
+    assert parse_percentage(text) is None

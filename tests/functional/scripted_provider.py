@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, cycle, repeat
 from typing import Literal
 
 WAIT_S = 10.0
@@ -86,18 +87,41 @@ class ScriptedProvider:
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
-        self._scripts: list[Sequence[Step]] = [[plain(b"{}")]]
+        self._scripts: Iterator[Sequence[Step]] = repeat([plain(b"{}")])
+        self._connections: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", 0), self._loop).result(WAIT_S)
+        self._server = self._listening(0)
         self.port: int = self._server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
+    def _listening(self, port: int) -> asyncio.Server:
+        return asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", port), self._loop).result(WAIT_S)
+
     def script(self, *scripts: Sequence[Step]) -> None:
         """What the next requests are answered with; forgets the requests so far."""
-        self._scripts = list(scripts)
+        self._scripts = chain(scripts, repeat(scripts[-1]))
         self.exchanges = []
+
+    def script_in_turn(self, *scripts: Sequence[Step]) -> None:
+        """What the next requests are answered with, over and over; forgets the requests so far."""
+        self._scripts = cycle(scripts)
+        self.exchanges = []
+
+    def leave(self) -> None:
+        """Break every connection and refuse new ones, as a process that was killed does."""
+
+        async def end() -> None:
+            self._server.close()
+            for connection in self._connections:
+                connection.cancel()
+
+        asyncio.run_coroutine_threadsafe(end(), self._loop).result(WAIT_S)
+
+    def come_back(self) -> None:
+        """Listen again, at the same port."""
+        self._server = self._listening(self.port)
 
     @property
     def last(self) -> Exchange:
@@ -119,16 +143,27 @@ class ScriptedProvider:
         self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            await self._converse(reader, writer)
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            self._connections.discard(task)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 exchange = Exchange(head)
                 self.exchanges.append(exchange)
                 await _read_body(reader, exchange)
-                script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+                script = next(self._scripts)
                 watcher = asyncio.ensure_future(_watch(reader, exchange))
                 try:
-                    if not await _play(script, exchange, writer):
+                    if not await _play(script, watcher, writer):
                         return
                 finally:
                     watcher.cancel()
@@ -169,8 +204,8 @@ async def _watch(reader: asyncio.StreamReader, exchange: Exchange) -> None:
     exchange.gone.set()
 
 
-async def _play(script: Sequence[Step], exchange: Exchange, writer: asyncio.StreamWriter) -> bool:
-    """Write the script; whether the connection goes on."""
+async def _play(script: Sequence[Step], watcher: asyncio.Future[None], writer: asyncio.StreamWriter) -> bool:
+    """Write the script; whether the connection goes on. `watcher` ends when the client is gone."""
     for step in script:
         match step:
             case bytes():
@@ -186,7 +221,7 @@ async def _play(script: Sequence[Step], exchange: Exchange, writer: asyncio.Stre
                 writer.transport.abort()
                 return False
             case "stall":
-                await asyncio.to_thread(exchange.gone.wait, WAIT_S)
+                await asyncio.wait([watcher], timeout=WAIT_S)
                 writer.close()
                 return False
     return True

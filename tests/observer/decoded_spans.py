@@ -73,6 +73,7 @@ def full_call(attempt: dict[str, Any] | None = None, **changes: Any) -> CallReco
         "usage": full_usage(),
         "cost": Cost(1_450_000, 150_000, 1_200_000, 60_000, 40_000),
         "url": "https://api.openai.com/v1/chat/completions",
+        "changes": "set temperature",
     }
     attempts = [attempt_record(**told | (attempt or {})) for told in (failed, succeeded)]
     fields: dict[str, Any] = {

@@ -36,6 +36,8 @@ ATTEMPTS = some.builds(
     usage=some.none() | some.builds(Usage, COUNT, COUNT, COUNT, COUNT, input_audio_tokens=COUNT, input_image_tokens=COUNT),
     cost=some.none() | some.builds(Cost, some.integers(0, 10**12)),
     url=some.none() | TEXT,
+    changes=some.none() | TEXT,
+    asked=some.none() | some.builds(RequestFacts, top_k=NUMBER, max_tokens=COUNT),
 )
 CALLS = some.builds(
     call_record,

@@ -9,14 +9,14 @@ Here: steps and ports. Not here: what plays a call on them (world.py), the scrip
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
 from proxy.call import HeaderList, Target
-from proxy.errors import BodyTooLarge, ClientGone, PosternError, UpstreamClosed, UpstreamError
+from proxy.errors import BodyTooLarge, ClientGone, ConnectFailed, PosternError, UpstreamClosed, UpstreamError
 from proxy.ports import UpstreamReply, UpstreamTunnel
 from proxy.records import CallRecord, decode_record, encode_record
 
@@ -119,7 +119,10 @@ class FakeUpstream:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self.started: Callable[[], bool] = lambda: False  # whether the client's reply has begun
+        self.late: list[Sent] = []  # sent although it had
         self.script: list[Reply | Step] = []
+        self.default: Callable[[], Reply | Step] | None = None  # answers what the script doesn't
         self.sent: list[Sent] = []
 
     async def open(
@@ -127,8 +130,12 @@ class FakeUpstream:
     ) -> UpstreamReply:
         sent = Sent(target, method, url, list(headers))
         self.sent.append(sent)
-        assert self.script, "an attempt that the script has no reply for"
-        reply = self.script.pop(0)
+        if self.started():
+            self.late.append(sent)
+        assert self.script or self.default, "an attempt that the script has no reply for"
+        reply = self.script.pop(0) if self.script or self.default is None else self.default()
+        if isinstance(reply, ConnectFailed):
+            raise reply  # before any of an upload was taken
         script = reply if isinstance(reply, Reply) else Reply(before_head=[reply])
         early = script.before_upload_ends
         if isinstance(body, bytes):

@@ -14,7 +14,7 @@ from proxy.pipeline.runtime import Gate
 from proxy.records import AttemptRecord, CallRecord, encode_record
 
 ABSENT_USAGES = (None, Usage())
-SECRETS = (b"sk-client", b"sk-target")
+SECRETS = (b"sk-client", b"sk-target", b"sk-other-target")
 """What scripts use as credentials: neither may be told to the observer."""
 
 
@@ -40,6 +40,7 @@ def check_invariants(gate: Gate, client: SeenReply, record: CallRecord, used: Us
     _check_client_reply(client, record, was_stopped)
     _check_upstream_replies(record, used)
     _check_times(record)
+    _check_plan(record, used)
     for attempt, (target, _) in zip(record.attempts, used, strict=True):
         _check_cost(record, attempt, target)
     _check_cost_header(client, record)
@@ -50,6 +51,8 @@ def check_invariants(gate: Gate, client: SeenReply, record: CallRecord, used: Us
 def _check_gate_is_idle(gate: Gate) -> None:
     assert gate.in_flight == 0, "in_flight didn't come back to 0"
     assert not gate.watch._guards, "an attempt that is over is still watched"
+    busy = {name: state.in_flight for name, state in gate.states.items() if state.in_flight}
+    assert not busy, f"attempts that are over are still in flight: {busy}"
 
 
 def _check_client_reply(client: SeenReply, record: CallRecord, was_stopped: bool) -> None:
@@ -77,6 +80,16 @@ def _check_times(record: CallRecord) -> None:
     assert record.overhead_ns >= 0
     for attempt in record.attempts:
         assert record.start_ns <= attempt.start_ns <= (attempt.first_chunk_ns or attempt.start_ns) <= attempt.end_ns <= record.end_ns
+
+
+def _check_plan(record: CallRecord, used: Used) -> None:
+    """A target is left for good: what is asked again is the one asked last. The decision names whom it was to be, none of them twice."""
+    asked = [(attempt.target, attempt.model) for attempt in record.attempts]
+    turns = [one for index, one in enumerate(asked) if index == 0 or asked[index - 1] != one]
+    assert len(set(turns)) == len(turns), f"a target was come back to: {asked}"
+    assert [target.name for target, _ in used] == [attempt.target for attempt in record.attempts]
+    planned = record.decision.partition(">")[2].split(",") if record.decision else []
+    assert len(set(planned)) == len(planned), f"a plan repeats a target: {planned}"
 
 
 def _check_cost(record: CallRecord, attempt: AttemptRecord, target: Target) -> None:

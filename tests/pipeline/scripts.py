@@ -22,6 +22,26 @@ targets:
 """
 """One target. A token of input costs 2,000 nano-USD there, one of output 8,000."""
 
+TWO_TARGETS = """
+targets:
+  first:
+    provider: openai
+    base_url: https://first.example/v1
+    credential: sk-target
+    price: {per_million: {input: 2, output: 8}}
+    timeouts: {first_byte_s: 20, idle_s: 10}
+    breaker: {failures: 5, window_s: 30, open_s: 15, probes: 2}
+  second:
+    provider: openai
+    base_url: https://second.example/v1
+    credential: sk-other-target
+    price: {per_million: {input: 2, output: 8}}
+    timeouts: {first_byte_s: 20, idle_s: 10}
+    breaker: {failures: 5, window_s: 30, open_s: 15, probes: 2}
+routes: [{name: both, to: [first, second], failover: {attempts: 3}}]
+"""
+"""The second stands in for the first, at the same price."""
+
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 USAGE_NUSD = 100 * 2_000 + 20 * 8_000
 USAGE_USD = "0.00036"
@@ -53,6 +73,11 @@ def json_reply(document: object, status: int = 200, headers: HeaderList | None =
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
     length = [(b"Content-Length", b"%d" % len(data))] if has_length else []
     return Reply(status, JSON_TYPE + length + (headers or []), [data])
+
+
+def failure(status: int, code: str | None = None, kind: str | None = None, headers: HeaderList | None = None) -> Reply:
+    """An error in OpenAI's envelope."""
+    return json_reply({"error": {"message": "No.", "type": kind, "param": None, "code": code}}, status, headers)
 
 
 def chat_reply(usage: dict[str, int] | None = USAGE) -> dict[str, object]:

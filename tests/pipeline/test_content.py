@@ -103,7 +103,7 @@ def test_variable_wins_over_the_configuration() -> None:
     with World(ALL) as world:
         plain = world.gate.runtime
         targets = {name: endpoint.target for name, endpoint in plain.endpoints.items()}
-        world.gate.runtime = type(plain)(plain.config, targets, plain.prices, TelemetryEnvironment(capture=()))
+        world.gate.use(type(plain)(plain.config, targets, plain.prices, TelemetryEnvironment(capture=())))
         assert world.call(chat(), REPLY).record.content is None
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.call import HeaderList, Target
 from proxy.pipeline.request import ClientRequest
-from proxy.policy.routing import RouteFacts
+from proxy.policy.conditions import RouteFacts
 from proxy.policy.telemetry_environment import Sampler, TelemetryEnvironment
 from proxy.records import CHUNK_GAP_BOUNDARIES_S, CallRecord
 from tests.pipeline.fakes import FakeRequestBody, Reply, Sent, Step, Wait
@@ -29,7 +29,7 @@ def record_of(config: str, request: Request) -> CallRecord:
 def played_under(environment: TelemetryEnvironment, request: Request, config: str = TRUSTED) -> Played:
     with World(config) as world:
         plain = world.gate.runtime
-        world.gate.runtime = type(plain)(plain.config, _targets(world), plain.prices, environment)
+        world.gate.use(type(plain)(plain.config, _targets(world), plain.prices, environment))
         return world.call(request, REPLY)
 
 

@@ -94,6 +94,14 @@ class World:
         """Play one call; `replies` are one per attempt, or what happens instead of one."""
         return self._runner.run(self._call(request, replies))
 
+    def reload(self, config: str) -> None:
+        """Put another configuration in force."""
+        self.gate.use(runtime(config))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time go by between calls."""
+        self.clock.advance(seconds)
+
     async def _call(self, request: Request, replies: Sequence[Reply | Step]) -> Played:
         self.upstream.script, self.upstream.sent = list(replies), []
         before, calls = len(self.recorder.records), self.gate.calls
@@ -103,11 +111,13 @@ class World:
         body = FakeRequestBody(self, request.steps, declared)
         client = FakeClientReply(request.writes_until_gone)
         client.fails_with = request.edge_fault
+        self.upstream.started = lambda: bool(client.events)
         raised = await self._run(self._client_request(request, body), client)
         records = self.recorder.records[before:]
         assert len(records) == 1, f"{len(records)} records of one call"
         assert self.gate.calls == calls + 1, "settle didn't run exactly once"
-        assert not self.upstream.script, "replies that no attempt asked for"
+        assert not self.upstream.script, f"replies that no attempt asked for; raised: {raised!r}, told: {client.body[:300]!r}"
+        assert not self.upstream.late, "an attempt after the reply had started"
         played = Played(client, records[0], self.upstream.sent, body, raised)
         used = [(sent.target, sent.reply.ends if sent.reply else None) for sent in played.sent]
         check_invariants(self.gate, client, records[0], used, was_stopped=raised is not None or client.is_gone)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.call import HeaderList
+from proxy.policy.order import Candidate
+from proxy.policy.plan import Plan
 from proxy.policy.recording import MAX_VALUE_CHARS, attribute_rules, attribute_values, capture_rules
 from proxy.policy.routing import MAX_TOLD_MODEL_CHARS, RouteDecision
 from proxy.policy.telemetry_environment import TelemetryEnvironment
@@ -68,17 +70,21 @@ def test_no_events_where_the_variable_says_so() -> None:
     assert capture_rules(config, TelemetryEnvironment(events=False)) == {"a": ["span"]}
 
 
+def decision(route: str, *steps: Candidate) -> RouteDecision:
+    return RouteDecision(route, Plan(steps))
+
+
 @pytest.mark.parametrize(
-    ("decision", "model", "told"),
+    ("decided", "model", "told"),
     [
-        (RouteDecision("ads-copy", "openai", "gpt-5.2"), "smart", "ads-copy>openai/gpt-5.2"),
-        (RouteDecision("r", "t", None), "gpt-4o", "r>t/gpt-4o"),
-        (RouteDecision("r", "t", None), None, "r>t"),
+        (decision("ads-copy", Candidate("openai", "gpt-5.2"), Candidate("own")), "smart", "ads-copy>openai/gpt-5.2,own/smart"),
+        (decision("r", Candidate("t")), "gpt-4o", "r>t/gpt-4o"),
+        (decision("r", Candidate("t")), None, "r>t"),
     ],
 )
-def test_decision_is_told_in_one_line(decision: RouteDecision, model: str | None, told: str) -> None:
-    assert decision.told(model) == told
+def test_decision_is_told_in_one_line(decided: RouteDecision, model: str | None, told: str) -> None:
+    assert decided.told(model) == told
 
 
 def test_told_decision_is_bounded() -> None:
-    assert len(RouteDecision("r", "t", None).told("m" * 10**6)) == len("r>t/") + MAX_TOLD_MODEL_CHARS
+    assert len(decision("r", Candidate("t")).told("m" * 10**6)) == len("r>t/") + MAX_TOLD_MODEL_CHARS

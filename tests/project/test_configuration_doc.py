@@ -10,11 +10,15 @@ import msgspec
 import pytest
 from msgspec import inspect
 
+from proxy.call import Secret
 from proxy.config.changes import READ_AT_START
 from proxy.config.nodes import compose
 from proxy.config.problems import Problems
+from proxy.config.rules import NOT_CHANGED
 from proxy.config.scalars import parse_scalar
-from proxy.config.schema import NEUTRAL, NOT_YET, PER_MILLION, Config, Provider
+from proxy.config.schema import NEUTRAL, NOT_YET, PER_MILLION, Config, FailoverOn, Provider, Strategy
+from proxy.policy.faults import REACTIONS, Fault
+from proxy.policy.retry import REFILL_PER_S, RESERVE, RETRY_SHARE
 from tests.config.support import load
 from tests.project.tree import ROOT
 
@@ -62,8 +66,14 @@ def default_as_documented(field: inspect.Field) -> str:
     if isinstance(default, msgspec.Struct):
         return ""
     if default is None:
-        return "none"
-    return {"": '""', True: "true", False: "false"}.get(default, str(default).removesuffix(".0"))
+        return "" if any(True for _ in keys(field.type)) else "none"
+    if isinstance(default, Secret):
+        default = default.reveal()
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple):
+        return f"[{', '.join(default)}]"
+    return str(default).removesuffix(".0") or '""'
 
 
 def test_every_key_of_the_schema_is_documented() -> None:
@@ -72,6 +82,13 @@ def test_every_key_of_the_schema_is_documented() -> None:
 
 def test_every_documented_key_is_in_the_schema() -> None:
     assert set(KEYS) - set(SCHEMA) == set()
+
+
+@pytest.mark.parametrize("key", SCHEMA)
+def test_documented_default_is_that_of_the_schema(key: str) -> None:
+    field = SCHEMA[key]
+    assert field is not None
+    assert KEYS[key][1].strip("`") == default_as_documented(field)
 
 
 def test_every_key_not_built_yet_is_documented_and_no_other() -> None:
@@ -88,6 +105,37 @@ def test_accepted_values_of_keys_not_built_yet_are_documented() -> None:
 def test_documented_providers_and_price_keys_are_those_of_the_schema() -> None:
     assert re.findall(r"`(\w+)`", KEYS["targets.*.provider"][2]) == list(get_args(Provider))
     assert re.findall(r"`(\w+)`", KEYS["targets.*.price.per_million"][2]) == list(PER_MILLION)
+
+
+def test_documented_strategies_and_faults_are_those_of_the_schema() -> None:
+    assert re.findall(r"`(\w+)`", KEYS["routes[].strategy"][2]) == list(get_args(Strategy))
+    assert list(rows("Routes", 2)) == [*get_args(Strategy), *get_args(FailoverOn)]
+
+
+@pytest.mark.parametrize("fault", get_args(FailoverOn))
+def test_documented_reaction_to_a_fault_is_that_of_the_policy(fault: str) -> None:
+    reaction, told = REACTIONS[Fault(fault)], rows("Routes", 2)[fault][1]
+    assert ("the next target" in told, "the same again" in told) == (reaction.failover, reaction.retry)
+
+
+def test_documented_retry_budget_is_that_of_the_policy() -> None:
+    told = " ".join(DOCUMENT.split("**retry budget**")[1].split())
+    assert (RETRY_SHARE, RESERVE, REFILL_PER_S) == (1 / 5, 10, 1 / 10)
+    assert "a fifth of its first attempts, beside a reserve of 10 that fills up by one every 10 seconds" in told
+
+
+def test_members_that_no_rule_changes_are_documented() -> None:
+    section = DOCUMENT.split("### Changes of the request")[1]
+    refused = section.split("Refused are ")[1].split("What was changed")[0]
+    assert set(re.findall(r"`(\w+)`", refused)) == set(NOT_CHANGED)
+
+
+def test_example_of_routes_shows_what_its_comments_say() -> None:
+    (example,) = (one for one in re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL) if "canary" in one)
+    config = load(example, ENVIRONMENT).config
+    assert [route.name for route in config.routes] == ["long-prompts", "nights", "canary", "default"]
+    assert config.routes[1].to[0].target in config.models
+    assert sum(choice.weight for choice in config.routes[2].to) == 100
 
 
 def test_keys_that_need_a_restart_are_documented() -> None:

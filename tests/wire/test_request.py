@@ -71,6 +71,51 @@ def test_facts(body: dict[str, object], expected: dict[str, object]) -> None:
     assert facts(body) == RequestFacts(**expected)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("body", "offers"),
+    [
+        ({"tools": [{"type": "function"}]}, True),
+        ({"functions": [{"name": "f"}]}, True),
+        ({"tools": [], "functions": [{"name": "f"}]}, True),
+        ({"tools": []}, False),
+        ({"tools": None}, False),
+        ({}, False),
+    ],
+)
+def test_tools_are_offered_where_there_is_one(body: dict[str, object], offers: bool) -> None:
+    assert read(body).tools is offers
+
+
+def test_empty_tools_are_none_however_they_are_written() -> None:
+    assert not read_request(b'{"tools":[ \n]}', "chat").tools
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "json_schema"),
+        ({"response_format": {"type": "json_object"}}, "json_object"),
+        ({"response_format": {"type": "text"}}, "text"),
+        ({"text": {"format": {"type": "json_schema"}}}, "json_schema"),
+        ({"text": {"verbosity": "low"}}, None),
+        ({"output_format": {"type": "json_schema", "schema": {}}}, "json_schema"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, "json_schema"),
+        ({"output_config": {"effort": "low"}}, None),
+        ({"generationConfig": {"responseMimeType": "application/json"}}, "json_object"),
+        ({"generationConfig": {"responseMimeType": "application/json", "responseSchema": {"type": "OBJECT"}}}, "json_schema"),
+        ({"generationConfig": {"responseMimeType": "application/json", "responseJsonSchema": {"type": "object"}}}, "json_schema"),
+        ({"generationConfig": {"responseMimeType": "text/plain"}}, None),
+        ({"response_format": "json_schema"}, None),
+        ({"response_format": {"type": ["json_schema"]}}, None),
+        ({"response_format": {"type": "xml"}}, None),
+        ({"response_format": None}, None),
+        ({}, None),
+    ],
+)
+def test_response_format_is_told_in_one_vocabulary(body: dict[str, object], expected: str | None) -> None:
+    assert read(body).response_format == expected
+
+
 def test_endpoint_implies_the_output_type() -> None:
     assert facts({"response_format": "b64_json"}, "images").output_type == "image"
     assert facts({"response_format": "mp3"}, "speech").output_type == "speech"

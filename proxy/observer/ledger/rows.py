@@ -105,7 +105,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     workflow: str | None
     step: str | None
     tags: str | None  # a JSON object
-    decision: str | None
+    decision: str | None  # a JSON object, or a line
     content: str | None = None
 
 
@@ -143,9 +143,26 @@ def sql_row(record: CallRecord) -> SqlRow:
         _milliseconds(record.overhead_ns),
         *(record.labels.get(label) for label in LABELS),
         msgspec.json.encode(record.tags).decode() if record.tags else None,
-        record.decision,
+        _decision(record),
         _content(record),
     )
+
+
+def _decision(record: CallRecord) -> str | None:
+    """A JSON object where the call had a choice of targets, else the line that spans have."""
+    plan = record.plan
+    if plan is None:
+        return record.decision
+    told: dict[str, object] = {"route": record.route, "strategy": plan.strategy, "steps": [_place(*step) for step in plan.steps]}
+    if plan.dropped:
+        told["dropped"] = [_place(*drop) for drop in plan.dropped]
+    if plan.last_resort:
+        told["last_resort"] = True
+    return msgspec.json.encode(told).decode()
+
+
+def _place(target: str, model: str | None, why: str) -> dict[str, str]:
+    return {"target": target, "why": why} if model is None else {"target": target, "model": model, "why": why}
 
 
 def _content(record: CallRecord) -> str | None:
@@ -191,9 +208,20 @@ def _shown(name: str, value: object) -> tuple[str, object]:
         return f"{name.removesuffix('_nusd')}_usd", msgspec.Raw(usd_text(value).encode())
     if name == "stream":
         return name, bool(value)
+    if name == "decision" and isinstance(value, str):
+        return name, _decision_shown(value)
     if name in ("tags", CONTENT_COLUMN) and isinstance(value, str):
         return name, msgspec.Raw(value.encode())
     return name, value
+
+
+def _decision_shown(decision: str) -> object:
+    if not decision.startswith("{"):
+        return decision
+    try:
+        return msgspec.json.decode(decision, type=dict[str, object])
+    except msgspec.MsgspecError:
+        return decision  # the line of a route with a name like that
 
 
 def iso_time(time_ns: int) -> str:

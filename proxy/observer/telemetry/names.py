@@ -140,6 +140,9 @@ DECISION = _ours("postern.decision", "string", On.SERVER, "what was decided, and
 RULE = _ours("postern.rule", "string", On.SERVER | On.EVENT | On.METRIC, "the rule that refused the call")
 REFUSAL_CODE = _ours("postern.code", "string", On.EVENT | On.METRIC, "the kind of a refusal, as in the error body")
 ATTEMPT = _ours("postern.attempt", "int", On.CLIENT | On.EVENT, "which attempt of the call: 1, 2, …")
+REQUEST_CHANGES = _ours(
+    "postern.request_changes", "string", On.CLIENT, "what `request` rules changed in the body: set temperature; clamp max_tokens 800"
+)
 RETRIES = _ours("postern.retries", "int", On.SERVER, "attempts after the first, at any target")
 OUTCOME = _ours(
     "postern.outcome", "string", On.SPAN | On.LOG | On.METRIC, "succeeded, rejected, throttled, failed, interrupted or abandoned"

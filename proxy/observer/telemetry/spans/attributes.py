@@ -14,7 +14,7 @@ from proxy.observer.telemetry.spans.openinference import put_openinference_call,
 from proxy.observer.telemetry.spans.usage_attributes import put_cost, put_cost_parts, put_usage
 from proxy.observer.telemetry.vocabulary import FACT_ATTRIBUTES, Vocabulary
 from proxy.observer.totals import call_totals
-from proxy.records import AttemptRecord, CallRecord, RequestFacts
+from proxy.records import AttemptRecord, CallRecord, RequestFacts, facts_as_sent
 from proxy.wire.dialects.table import dialect
 
 CACHE_HIT = "hit"
@@ -114,6 +114,7 @@ def client_attributes(record: CallRecord, attempt: AttemptRecord, vocabulary: Vo
     }
     put(attributes, names.HTTP_STATUS, attempt.status)
     put(attributes, names.ERROR_TYPE, client_error_type(attempt))
+    put(attributes, names.REQUEST_CHANGES, attempt.changes)
     if attempt.number > 1:
         attributes[names.HTTP_RESEND_COUNT] = attempt.number - 1
     _put_call(attributes, record)
@@ -144,10 +145,11 @@ def _put_operation(attributes: Attributes, record: CallRecord, attempt: AttemptR
     put(attributes, names.RESPONSE_MODEL, attempt.response_model)
     if attempt.finish_reasons:
         attributes[names.RESPONSE_FINISH_REASONS] = attempt.finish_reasons
-    if record.facts is not None:
-        _put_facts(attributes, record.facts, vocabulary)
+    facts = facts_as_sent(record, attempt)
+    if facts is not None:
+        _put_facts(attributes, facts, vocabulary)
     if attempt.provider == names.OPENAI_PROVIDER:
-        _put_openai(attributes, record, attempt)
+        _put_openai(attributes, record, attempt, facts)
 
 
 def _put_facts(attributes: Attributes, facts: RequestFacts, vocabulary: Vocabulary) -> None:
@@ -168,11 +170,11 @@ def _top_k(top_k: float, vocabulary: Vocabulary) -> float | None:
     return int(top_k) if float(top_k).is_integer() else None
 
 
-def _put_openai(attributes: Attributes, record: CallRecord, attempt: AttemptRecord) -> None:
+def _put_openai(attributes: Attributes, record: CallRecord, attempt: AttemptRecord, facts: RequestFacts | None) -> None:
     if record.api_type:
         attributes[names.OPENAI_API_TYPE] = record.api_type
-    if record.facts is not None and record.facts.service_tier not in (None, "auto"):
-        put(attributes, names.OPENAI_REQUEST_SERVICE_TIER, record.facts.service_tier)
+    if facts is not None and facts.service_tier not in (None, "auto"):
+        put(attributes, names.OPENAI_REQUEST_SERVICE_TIER, facts.service_tier)
     put(attributes, names.OPENAI_RESPONSE_SERVICE_TIER, attempt.service_tier)
     put(attributes, names.OPENAI_RESPONSE_SYSTEM_FINGERPRINT, attempt.system_fingerprint)
 

@@ -11,7 +11,7 @@ from proxy.call import Cost, Usage
 from proxy.observer.telemetry import names
 from proxy.observer.telemetry.spans.attribute_values import Attributes, put, usd
 from proxy.observer.telemetry.spans.usage_attributes import parts_are_known
-from proxy.records import AttemptRecord, CallRecord, RequestFacts
+from proxy.records import AttemptRecord, CallRecord, RequestFacts, facts_as_sent
 
 _KINDS = {names.EMBEDDINGS_OPERATION: "EMBEDDING", names.RERANK_OPERATION: "RERANKER"}
 
@@ -47,7 +47,7 @@ def put_openinference_operation(attributes: Attributes, record: CallRecord, atte
     _put_session(attributes, record)
     if record.operation == names.EMBEDDINGS_OPERATION:
         put(attributes, names.EMBEDDING_MODEL, attempt.response_model or attempt.model or None)
-        _put_parameters(attributes, names.EMBEDDING_PARAMETERS, record.facts)
+        _put_parameters(attributes, names.EMBEDDING_PARAMETERS, facts_as_sent(record, attempt))
     else:
         _put_model(attributes, record, attempt)
     if record.billable and record.operation != names.FETCH_OPERATION:
@@ -67,7 +67,7 @@ def _put_model(attributes: Attributes, record: CallRecord, attempt: AttemptRecor
     put(attributes, names.LLM_RESPONSE_MODEL, attempt.response_model)
     attributes[names.LLM_PROVIDER] = _HOSTS.get(attempt.provider, attempt.provider)
     attributes[names.LLM_SYSTEM] = _SYSTEMS.get(attempt.provider, attempt.provider)
-    _put_parameters(attributes, names.LLM_PARAMETERS, record.facts)
+    _put_parameters(attributes, names.LLM_PARAMETERS, facts_as_sent(record, attempt))
     if attempt.finish_reasons:
         attributes[names.LLM_FINISH_REASON] = attempt.finish_reasons[0]
 

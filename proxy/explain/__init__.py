@@ -1,0 +1,1 @@
+"""The command `postern explain`: what would happen to a call, without a network."""

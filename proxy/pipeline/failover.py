@@ -1,0 +1,172 @@
+"""Where a call stands in its plan: which target is asked now, and whether another attempt follows a failure.
+
+Here: the cursor through the plan, fed with faults, and what attempts tell of their targets. Not here: how an attempt goes (attempts.py),
+what a fault calls for (policy/retry.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from proxy.call import HeaderList, Outcome
+from proxy.config.schema import TargetChoice
+from proxy.errors import AllTargetsFailed, ConnectFailed, PosternError, UpstreamClosed, UpstreamError, UpstreamTimeout
+from proxy.pipeline.runtime import Gate, Runtime
+from proxy.pipeline.state import AttemptState, CallState
+from proxy.policy.faults import REACTIONS, Fault
+from proxy.policy.order import Candidate
+from proxy.policy.retry import FailedAttempt, GiveUp, NextTarget, after, targets_for
+from proxy.policy.target_state import TargetState
+from proxy.wire.http1 import header
+from proxy.wire.retry_after import retry_after_s
+
+
+class Failover:
+    """One call's way through its plan."""
+
+    def __init__(self, gate: Gate, runtime: Runtime, call: CallState) -> None:
+        assert call.decision is not None
+        self._gate = gate
+        self._runtime = runtime
+        self._call = call
+        self._rule = call.decision.failover
+        self._steps = call.decision.plan.steps
+        self._index = 0
+        self._turns = 0  # times a target was asked
+        self._retries = 0  # of them, at the current target after its first
+        self._asked: set[tuple[str, str | None]] = set()
+        self._ticket: int | None = None  # of the attempt under way; None: its target's state was told how it ended
+        self.wait_s = 0.0  # before the next attempt
+
+    @property
+    def step(self) -> Candidate:
+        """Whom to ask now."""
+        return self._steps[self._index]
+
+    @property
+    def state(self) -> TargetState:
+        """The state of whom to ask now."""
+        return self._runtime.states[self.step.target]
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether anything may follow a failure: if not, the reply needn't be held back to see whether it is one."""
+        return self._rule is not None and not self._call.is_upload_begun
+
+    def begin_turn(self) -> None:
+        """The current target is asked. To ask it again without `include_usage` is no turn of its own."""
+        self._turns += 1
+        self._asked.add((self.step.target, self.step.model))
+        if self._retries == 0:
+            self.state.retries.first_attempt()
+
+    def begin(self, attempt: AttemptState) -> None:
+        """An attempt at the current target begins; `end` follows, whatever happens."""
+        self._ticket = self.state.begin(attempt.start_ns)
+
+    def end(self, attempt: AttemptState) -> None:
+        """Tell the target's state how the attempt went; a second time is none."""
+        ticket, self._ticket = self._ticket, None
+        if ticket is None:
+            return
+        now_ns = self._gate.clock.monotonic_ns()
+        if attempt.outcome is Outcome.SUCCEEDED:
+            total_s = (now_ns - attempt.start_ns) / 1e9
+            first_byte_s = (attempt.first_chunk_ns - attempt.start_ns) / 1e9 if attempt.first_chunk_ns else total_s
+            self.state.succeeded(ticket, now_ns, first_byte_s, total_s)
+        elif attempt.fault is not None and REACTIONS[attempt.fault].trips:
+            self.state.failed(ticket, now_ns)
+        else:
+            self.state.released(ticket)
+
+    def leaves(self, attempt: AttemptState, headers: HeaderList) -> bool:
+        """Whether another attempt follows this one's fault, so that its reply isn't passed on; moves on if so.
+
+        `headers` are the failed reply's.
+        """
+        if attempt.fault is None or self._rule is None or self._call.is_upload_begun:
+            return False
+        self.end(attempt)  # first of all: this fault may have opened the target's breaker
+        self._turn_to(targets_for(attempt.fault, self._rule))
+        following = self._following()
+        failed = FailedAttempt(
+            attempt.fault,
+            self._turns,
+            self._retries,
+            has_next_target=following is not None,
+            barred=self._barred(headers),
+            retry_after_s=retry_after_s(headers, self._gate.clock.time_ns() / 1e9) if headers else None,
+        )
+        decided = after(failed, self._rule, self._gate.chance())
+        if isinstance(decided, GiveUp):
+            return False
+        if isinstance(decided, NextTarget):
+            assert following is not None
+            self._index, self._retries, self.wait_s = following, 0, 0.0
+            return True
+        self.state.retries.spend()
+        self._retries += 1
+        self.wait_s = decided.wait_s
+        return True
+
+    def _barred(self, headers: HeaderList) -> str | None:
+        """Why the current target may not be asked once more."""
+        now_ns = self._gate.clock.monotonic_ns()
+        if header(headers, b"x-should-retry").lower() == b"false":
+            return "the target says that a retry is of no use"
+        if not self.state.breaker.admits(now_ns):
+            return "its breaker is open"
+        return None if self.state.retries.allows(now_ns) else "the budget of retries is used up"
+
+    # -- whom to ask next --------------------------------------------------------------------------------------------
+
+    def _turn_to(self, choices: Sequence[TargetChoice]) -> None:
+        """Ask these in place of the rest of the plan, those left out that were asked; none: the plan stays."""
+        if choices:
+            steps = [step for step in dict.fromkeys(self._expanded(choices)) if (step.target, step.model) not in self._asked]
+            self._steps = (*self._steps[: self._index + 1], *filter(self._may_be_paid, steps))
+
+    def _expanded(self, choices: Sequence[TargetChoice]) -> Iterator[Candidate]:
+        """The choices in their order; an alias stands for its targets in theirs."""
+        for choice in choices:
+            alias = self._runtime.config.models.get(choice.target)
+            for one in alias.targets if alias is not None else (choice,):
+                yield Candidate(one.target, one.model)
+
+    def _may_be_paid(self, step: Candidate) -> bool:
+        runtime, call = self._runtime, self._call
+        model = step.model or call.model
+        if not runtime.refuse_unpriced or not call.api.billable or model is None:
+            return True
+        return runtime.prices.known(runtime.endpoints[step.target].target, model)
+
+    def _following(self) -> int | None:
+        """The next step that takes calls now; the plan was made before these attempts."""
+        return next((index for index in range(self._index + 1, len(self._steps)) if self._takes_calls(self._steps[index].target)), None)
+
+    def _takes_calls(self, target: str) -> bool:
+        state, most = self._runtime.states[target], self._runtime.config.targets[target].limits.concurrency
+        return state.breaker.admits(self._gate.clock.monotonic_ns()) and (most is None or state.in_flight < most)
+
+
+def fault_of(error: UpstreamError, attempt: AttemptState) -> Fault:
+    """The class of an upstream that could not be used."""
+    match error:
+        case ConnectFailed():
+            return Fault.CONNECT
+        case UpstreamTimeout():
+            return Fault.TIMEOUT
+        case UpstreamClosed():
+            return Fault.SERVER_ERROR if attempt.status is None else Fault.TRUNCATED
+        case _:
+            return Fault.SERVER_ERROR
+
+
+def in_the_end(call: CallState, error: UpstreamError) -> PosternError:
+    """What the client is told when the last attempt failed too: of one attempt its own error, of several what became of each."""
+    failed = [one for one in call.attempts if one.fault is not None]
+    if len(failed) <= 1:
+        return error
+    told = "; ".join(f"{one.endpoint.target.name}: {one.error_type}" for one in failed)
+    route = call.decision.route if call.decision is not None else None
+    return AllTargetsFailed(f"None of {len(failed)} attempts succeeded ({told}).", param=route, status=error.status)

@@ -1,0 +1,41 @@
+"""What is told of breakers outside of calls."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from proxy.pipeline.breakers import BreakerLog, breaker_states
+from tests.pipeline.scripts import TWO_TARGETS, chat, chat_reply, failure, json_reply
+from tests.pipeline.world import World
+
+
+def test_a_breaker_that_opens_and_one_that_closes_are_a_line_of_the_log_each(caplog: pytest.LogCaptureFixture) -> None:
+    told = BreakerLog()
+    with World(TWO_TARGETS) as world, caplog.at_level(logging.INFO, "postern"):
+        for _ in range(5):
+            told.tell(world.gate)
+            world.call(chat(), failure(500), json_reply(chat_reply()))
+        assert caplog.messages == []
+        assert breaker_states(world.gate) == {"first": "open", "second": "closed"}
+        told.tell(world.gate)
+        told.tell(world.gate)
+        world.pass_time(20)
+        for _ in range(2):
+            world.call(chat(), json_reply(chat_reply()))
+            told.tell(world.gate)
+    assert caplog.messages == [
+        "target 'first' keeps failing: its breaker is open, calls go elsewhere",
+        "target 'first' is back after 20 s: its breaker is closed",
+    ]
+
+
+def test_a_target_that_is_gone_is_not_said_to_be_back(caplog: pytest.LogCaptureFixture) -> None:
+    told = BreakerLog()
+    with World(TWO_TARGETS.replace("failures: 5", "failures: 1")) as world, caplog.at_level(logging.INFO, "postern"):
+        world.call(chat(), failure(500), json_reply(chat_reply()))
+        told.tell(world.gate)
+        world.reload("targets: {second: {provider: openai}}")
+        told.tell(world.gate)
+    assert len(caplog.messages) == 1
