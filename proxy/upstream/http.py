@@ -25,7 +25,7 @@ MAX_HEADER_BYTES = 64 << 10
 DNS_CACHE_S = 30
 POOLED_S = 15.0  # shorter than most servers' keep-alive, or a request may meet a connection that is just being closed
 AUTOMATIC_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-MAX_CACHED_URLS = 1024
+MAX_CACHED_URLS = 256
 FIRST_FINAL_STATUS = 200
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-CACHED_PATHS = 2048
+CACHED_PATHS = 256  # an app has a few dozen; paths with an id in them would only fill it
 KINDS = (
     "chat", "completions", "responses", "embeddings", "messages", "gemini", "images", "transcription", "speech", "moderations",
     "realtime", "models", "other",
