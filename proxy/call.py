@@ -119,12 +119,12 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A provider endpoint with its credential: the thing an attempt goes to."""
+    """A provider endpoint with its credentials: the thing an attempt goes to."""
 
     name: str
     provider: str
     base_url: str
-    credential: Secret | None = None  # the secret that replaces the client's; None with passthrough False: none is sent
+    credentials: tuple[Secret, ...] = ()  # what replaces the client's, one at a time; none with passthrough False: none is sent
     passthrough: bool = False  # the client's own credential goes on
     tier: str | None = None
     timeouts: Timeouts = Timeouts()
@@ -132,4 +132,4 @@ class Target(msgspec.Struct, frozen=True):
     trusted_context: bool = False  # gets our traceparent and the client's baggage
 
     def __repr__(self) -> str:
-        return f"Target({self.name!r}, {self.provider!r}, {self.base_url!r})"  # never the credential
+        return f"Target({self.name!r}, {self.provider!r}, {self.base_url!r})"  # never the credentials

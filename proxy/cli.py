@@ -1,4 +1,4 @@
-"""The command `postern`: serve, check, calls, explain, demo.
+"""The command `postern`: serve, check, calls, explain, replay, demo.
 
 Here: arguments, what a terminal is shown, exit codes. Not here: what the commands do.
 """
@@ -57,9 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     calls.add_argument("--limit", type=_positive, default=20, metavar="N", help="how many past calls (default 20)")
     explain = commands.add_parser("explain", help="say what would happen to a call, and why; sends nothing")
     _add_explain_arguments(explain)
+    replay = commands.add_parser("replay", help="play recorded calls on another configuration, say what would change; sends nothing")
+    replay.add_argument("--from", dest="source", required=True, metavar="ledger|FILE", help="the ledger, or lines of postern calls --json")
+    replay.add_argument("--limit", type=_positive, metavar="N", help="only the last N calls")
+    replay.add_argument("--json", action="store_true", help="one JSON object for each call that changes, and a last one with the sum")
     demo = commands.add_parser("demo", help="run a sidecar with a simulated provider, send sample traffic, say what to look at")
     demo.add_argument("--once", action="store_true", help="end after the sample traffic")
-    for command in (serve, check, calls, explain):
+    for command in (serve, check, calls, explain, replay):
         command.add_argument("--config", default=default, metavar="FILE", help=config_help)
     return parser
 
@@ -208,10 +212,31 @@ def _show(answer: Answer, as_json: bool) -> int:
     return OK if told.refusal is None else FAILED
 
 
+def _replay(options: argparse.Namespace) -> int:
+    from proxy.explain.ask import Misused
+    from proxy.explain.differences import run_replay
+    from proxy.explain.recorded import UNREADABLE, read_recorded
+    from proxy.explain.replay import Replay
+
+    loaded = _load(options.config)
+    if loaded is None:
+        return FAILED
+    try:
+        calls = read_recorded(options.source, loaded.config.state_dir, options.limit)
+    except Misused as error:
+        sys.stderr.write(f"{error}\n")
+        return MISUSED
+    except UNREADABLE as error:
+        sys.stderr.write(f"--from {options.source} can't be read: {error}\n")
+        return FAILED
+    run_replay(Replay(loaded), calls, options.json, sys.stdout.write)
+    return OK
+
+
 def _demo(options: argparse.Namespace) -> int:
     from proxy.demo import run_demo
 
     return run_demo(options.once)
 
 
-COMMANDS = {"serve": _serve, "check": _check, "calls": _calls, "explain": _explain, "demo": _demo}
+COMMANDS = {"serve": _serve, "check": _check, "calls": _calls, "explain": _explain, "replay": _replay, "demo": _demo}

@@ -100,6 +100,15 @@ class PlanRecord(msgspec.Struct, gc=False, array_like=True):
     last_resort: bool = False
 
 
+class ShadowRecord(msgspec.Struct, gc=False, array_like=True):
+    """What a route of mode shadow would have done with a call."""
+
+    route: str
+    decision: str  # compact, as CallRecord.decision
+    plan: PlanRecord
+    differs: bool  # it would have asked another target first, or for another model
+
+
 class CallRecord(msgspec.Struct, gc=False, array_like=True):
     """One client request and all that happened for it. Written exactly once, by settle."""
 
@@ -148,6 +157,9 @@ class CallRecord(msgspec.Struct, gc=False, array_like=True):
     budget_left_nusd: int | None = None  # of the tightest budget that applies
     content: Content | None = None
     plan: PlanRecord | None = None  # None: there was one target, and nothing to choose
+    shadow: ShadowRecord | None = None
+    experiment: str | None = None  # its name, where the route has one
+    arm: str | None = None  # and the arm that the call is in
 
 
 def facts_as_sent(record: CallRecord, attempt: AttemptRecord) -> RequestFacts | None:

@@ -14,7 +14,7 @@ from proxy.config.endpoints import Address, header_name_message, header_text_mes
 from proxy.config.matches import match_problems
 from proxy.config.nodes import join_key
 from proxy.config.problems import Place, Problems, did_you_mean, shown
-from proxy.config.rules import failover_problems, request_problems, strategy_problems
+from proxy.config.rules import experiment_problems, failover_problems, request_problems, strategy_problems
 from proxy.config.schema import PASSTHROUGH, PER_MILLION, Config, ModelConfig, RouteConfig, TargetChoice, TargetConfig
 from proxy.config.shadows import shadows
 from proxy.config.telemetry import telemetry_problems
@@ -94,15 +94,28 @@ class Checker:
             self._report(f"{path}.base_url", url_message(target.base_url))
         elif not self._touched(f"{path}.provider") and target.provider != BUILT_IN and self._default_base_url(target.provider) is None:
             self._report(f"{path}.base_url", f"is required: provider {target.provider} has no address of its own")
-        if target.credential is not None and target.credential.reveal() != PASSTHROUGH:
-            message = header_text_message(target.credential.reveal())
-            self._report(f"{path}.credential", message and f"credential {message}")
+        if target.credential is not None:
+            self._check_credentials(f"{path}.credential", [one.reveal() for one in target.credential])
         if target.price is not None:
             self._check_price(f"{path}.price", target.price)
         if target.request is not None:
             self._report_all(request_problems(f"{path}.request", target.request))
         if len(set(target.lacks)) < len(target.lacks):
             self._report(f"{path}.lacks", "names an ability twice")
+
+    def _check_credentials(self, path: str, credentials: list[str]) -> None:
+        if not credentials:
+            self._report(path, "must hold a credential: give one, or leave the key out")
+        for index, text in enumerate(credentials):
+            item = f"{path}[{index}]"
+            at = item if item in self._found else path  # a single one stands for the list of it
+            if text != PASSTHROUGH:
+                message = header_text_message(text)
+                self._report(at, message and f"credential {message}")
+            elif at == item:
+                self._report(at, f"`{PASSTHROUGH}` can't stand in a list: the client's own credential can't be exchanged for another")
+            if text in credentials[:index]:
+                self._report(at, f"is the same as credential[{credentials.index(text)}]: a list is of different ones")
 
     def _check_price(self, path: str, price: Price) -> None:
         for key in price.per_million or ():
@@ -126,6 +139,8 @@ class Checker:
         self._report_all(unmatchable)
         if route.request is not None:
             self._report_all(request_problems(f"{path}.request", route.request))
+        if route.experiment is not None:
+            self._report_all(experiment_problems(f"{path}.experiment", route.experiment, self._is_sound))
         self._check_failover(f"{path}.failover", route)
         first = self._route_names.setdefault(route.name, index)
         if first != index:
@@ -150,7 +165,8 @@ class Checker:
     def _check_alive(self, index: int, route: RouteConfig) -> None:
         for earlier in self._sound_routes:
             other = self._config.routes[earlier]
-            if shadows(other.match, route.match):
+            leaves_it = other.mode == "shadow" and route.mode == "enforce"  # it takes no calls
+            if not leaves_it and shadows(other.match, route.match):
                 name = self._shown(f"routes[{earlier}].name", other.name)
                 self._report(f"routes[{index}]", f"never matches: routes[{earlier}] ({name}) takes every call that it would take")
                 return
@@ -196,8 +212,11 @@ class Checker:
         targets = self._config.targets
         if not targets:
             self._report("targets", "must name at least one target")
-        if len(targets) > 1 and not self._config.routes:
+        routes = self._config.routes
+        if len(targets) > 1 and not routes:
             self._report("routes", f"is required with more than one target ({len(targets)} given): say which calls go where")
+        elif len(targets) > 1 and all(route.mode == "shadow" and self._is_sound(f"routes[{index}]") for index, route in enumerate(routes)):
+            self._report("routes", f"are all of mode shadow, with {len(targets)} targets: say in one that is enforced which calls go where")
 
     # ------------------------------------------------------------------------------------------------------- reporting
 

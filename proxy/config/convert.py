@@ -16,7 +16,7 @@ from proxy.config.interpolate import Interpolation
 from proxy.config.nodes import Mapping, Node, Scalar, Sequence, join_key
 from proxy.config.problems import Place, Problems, did_you_mean
 from proxy.config.scalars import parse_scalar
-from proxy.config.schema import NEUTRAL, NOT_NULL, NOT_YET, NOT_YET_AS_LIST, SECRET, SHORTHANDS, Config
+from proxy.config.schema import LIST_OR_ITEM, NEUTRAL, NOT_NULL, NOT_YET, SECRET, SHORTHANDS, Config
 from proxy.config.values import is_any, json_message, kind_of, range_message, read_ratio, type_message
 
 LISTS = inspect.ListType | inspect.VarTupleType
@@ -71,10 +71,8 @@ class Conversion:
         declared, wanted = wanted, _member_for(node, wanted)
         if is_any(wanted):
             return self._anything(node, wanted, at)
-        if isinstance(node, Sequence) and at.shape in NOT_YET_AS_LIST:
-            return self._wrong(
-                node, at, f"{NOT_YET_AS_LIST[at.shape]} is not built in this version ({__version__}): give one value, not a list"
-            )
+        if isinstance(wanted, inspect.ListType) and at.shape in LIST_OR_ITEM and not isinstance(node, Sequence):
+            return self._only_item(node, wanted.item_type, at)
         if isinstance(wanted, inspect.StructType) and isinstance(node, Scalar) and wanted.cls in SHORTHANDS:
             return self._shorthand(node, wanted, at)
         if isinstance(wanted, inspect.StructType) and isinstance(node, Mapping):
@@ -126,6 +124,13 @@ class Conversion:
         value = self._value(node, inspect.StrType(), at.key(name))
         return UNSET if value is UNSET else {name: value}
 
+    def _only_item(self, node: Node, wanted: inspect.Type, at: At) -> object:
+        """A list written as its only item."""
+        if not isinstance(node, Scalar):
+            return self._wrong(node, at, f"expected {kind_of(wanted)} or a list, found {_kind_of_node(node)}")
+        value = self._scalar(node, wanted, at)
+        return UNSET if value is UNSET else [value]
+
     def _foreign_key(self, key: Scalar, value: Node, at: At, fields: dict[str, inspect.Field]) -> None:
         if at.shape not in NOT_YET:
             self._problems.add(key.place, at.path, f"unknown key{did_you_mean(key.text, fields)}")
@@ -175,9 +180,9 @@ def _member_for(node: Node, wanted: inspect.Type) -> inspect.Type:
         return wanted
     members = [member for member in wanted.types if not isinstance(member, inspect.NoneType)]
     lists = [member for member in members if isinstance(member, inspect.ListType)]
-    if lists and isinstance(node, Sequence):
-        return lists[0]
     others = tuple(member for member in members if not isinstance(member, inspect.ListType))
+    if lists and (isinstance(node, Sequence) or not others):
+        return lists[0]
     return others[0] if len(others) == 1 else inspect.UnionType(others)
 
 

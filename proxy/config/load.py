@@ -80,13 +80,13 @@ def _read(path: str, read_file: Callable[[str], str], problems: Problems) -> str
 
 def _target(name: str, config: Config, default_base_url: DefaultBaseUrl) -> Target:
     declared = config.targets[name]
-    credential = declared.credential
-    passthrough = credential.reveal() == PASSTHROUGH if credential is not None else _is_only_real_target(declared, config)
+    credentials = tuple(declared.credential or ())
+    passthrough = credentials == (Secret(PASSTHROUGH),) if credentials else _is_only_real_target(declared, config)
     return Target(
         name=name,
         provider=declared.provider,
         base_url=_base_url(declared, default_base_url),
-        credential=None if passthrough else credential,
+        credentials=() if passthrough else credentials,
         passthrough=passthrough,
         tier=declared.tier,
         timeouts=declared.timeouts,

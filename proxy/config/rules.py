@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from proxy import __version__
 from proxy.config.endpoints import header_name_message
 from proxy.config.nodes import join_key
-from proxy.config.schema import NOT_YET, FailoverConfig, ModelConfig, RequestConfig, RouteConfig, TargetChoice
+from proxy.config.schema import NOT_YET, ExperimentConfig, FailoverConfig, ModelConfig, RequestConfig, RouteConfig, TargetChoice
 
 Sound = Callable[[str], bool]
 """Whether the conversion left what stands at a path as it was written."""
 
+SHARES_DIFFER_BY = 1e-6  # 33.3333% three times is taken as a whole
 BY_WEIGHT = frozenset({"weighted", "sticky"})
 """Strategies that go by `weight`."""
 
@@ -64,6 +65,21 @@ def _sticky_by_message(sticky_by: str) -> str | None:
         return message and f"what follows `{STICKY_BY_HEADER}` {message}"
     missing = NOT_YET.get(f"routes[].match.{sticky_by}")
     return f"needs {missing}, not built in this version ({__version__}): there are {STICKY_BY}" if missing else f"must be {STICKY_BY}"
+
+
+def experiment_problems(path: str, experiment: ExperimentConfig, sound: Sound) -> Iterator[tuple[str, str]]:
+    """What is wrong with a route's `experiment`."""
+    if sound(f"{path}.by") and (message := _sticky_by_message(experiment.by)):
+        yield f"{path}.by", message
+    if not sound(f"{path}.arms"):
+        return
+    total = sum(experiment.arms.values())
+    if len(experiment.arms) < 2:
+        yield f"{path}.arms", "must name two arms at least"
+    elif "" in experiment.arms:
+        yield f"{path}.arms", "has an arm without a name"
+    elif abs(total - 1) > SHARES_DIFFER_BY:
+        yield f"{path}.arms", f"must add up to 100%, and come to {total:.4%}"
 
 
 def failover_problems(path: str, failover: FailoverConfig, sound: Sound) -> Iterator[tuple[str, str]]:

@@ -127,7 +127,7 @@ class TargetConfig(_Section, frozen=True):
 
     provider: Provider
     base_url: str | None = None  # left out: the provider's own, where it has one
-    credential: Secret | None = None  # "passthrough", or a secret; see docs/configuration.md for what leaving it out means
+    credential: list[Secret] | None = None  # "passthrough" alone, or secrets; see docs/configuration.md for what leaving it out means
     tier: str | None = None
     timeouts: Timeouts = Timeouts()
     breaker: BreakerConfig = BreakerConfig()
@@ -190,6 +190,9 @@ class Match(_Section, frozen=True):
     time: TimeOfDay | None = None
 
 
+RouteMode = Literal["enforce", "shadow"]
+"""Whether a route takes calls, or only tells what it would have done with them."""
+
 FailoverOn = Literal["connect", "timeout", "throttled", "server_error", "truncated"]
 
 
@@ -210,6 +213,14 @@ class FailoverConfig(_Section, frozen=True):
     content_filter_to: list[TargetChoice] = []  # asked where a target's filter refuses the prompt
 
 
+class ExperimentConfig(_Section, frozen=True):
+    """A label that a route's calls get: one of several, always the same for one value of `by`."""
+
+    name: str
+    arms: dict[str, float]  # name: its share of all values; together 1
+    by: str  # as sticky_by
+
+
 class RouteConfig(_Section, frozen=True):
     """A rule: first match wins."""
 
@@ -221,6 +232,8 @@ class RouteConfig(_Section, frozen=True):
     failover: FailoverConfig | None = None  # None: the defaults, where there is more than one target
     request: RequestConfig | None = None
     capture_content: Capture | None = None  # None: as `telemetry.capture_content` says
+    experiment: ExperimentConfig | None = None
+    mode: RouteMode = "enforce"
 
 
 class PricesConfig(_Section, frozen=True):
@@ -262,8 +275,6 @@ NOT_YET: dict[str, str] = {
     "routes[].hedge": "hedging",
     "routes[].critical": "budgets",
     "routes[].mirror": "mirroring",
-    "routes[].experiment": "experiments",
-    "routes[].mode": "shadow mode",
     "routes[].match.tenant": "identity labels",
     "routes[].match.user": "identity labels",
     "routes[].match.app": "identity labels",
@@ -280,24 +291,31 @@ NEUTRAL: dict[str, object] = {
     "store": {"kind": "embedded"},
     "telemetry.http_client_spans": False,
     "routes[].critical": False,
-    "routes[].mode": "enforce",
 }
 """Values of those keys that ask for nothing beyond what this version does: accepted."""
 
-NOT_YET_AS_LIST: dict[str, str] = {"targets.*.credential": "the rotation of credentials"}
-"""Keys of which this version takes one value and the contract also a list."""
+LIST_OR_ITEM = frozenset({"targets.*.credential"})
+"""Lists that may be written as their only item."""
 
 SHORTHANDS: dict[type, str] = {TargetChoice: "target"}
 """Sections that may be written as the value of one of their keys: `openai` for `{target: openai}`."""
 
 SECRET = frozenset(
-    {"admin.token", "targets.*.credential", "telemetry.otlp.headers.*", "routes[].match.header.*", "routes[].match.header.*[]"}
+    {
+        "admin.token",
+        "targets.*.credential",
+        "targets.*.credential[]",
+        "telemetry.otlp.headers.*",
+        "routes[].match.header.*",
+        "routes[].match.header.*[]",
+    }
 )
 """Values that no message, log or page may show; what comes from `${env:…}` or `${file:…}` is as secret anywhere."""
 
 NOT_NULL = frozenset(
     {
         "targets.*.credential",
+        "routes[].mode",
         "routes[].match.model",
         "routes[].match.path",
         "routes[].match.method",
@@ -334,6 +352,7 @@ NOT_EMPTY = frozenset(
         "models.*.targets[].target",
         "models.*.targets[].model",
         "routes[].name",
+        "routes[].experiment.name",
         "routes[].to[].target",
         "routes[].to[].model",
         "routes[].failover.context_window_to[].target",

@@ -1,1 +1,1 @@
-"""The command `postern explain`: what would happen to a call, without a network."""
+"""The commands `postern explain` and `postern replay`: what would happen to a call, or to those there were, without a network."""

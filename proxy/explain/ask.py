@@ -10,6 +10,7 @@ import asyncio
 import math
 import random
 import time
+from collections.abc import Iterable
 from itertools import cycle
 
 import msgspec
@@ -91,7 +92,7 @@ def parse_field(text: str) -> tuple[bytes, bytes]:
 
 def ask(loaded: LoadedConfig, question: Question) -> Answer:
     """The gate's answer. Raises Misused where an assumption names no target."""
-    gate = _OfflineGate(_runtime(loaded), question.draws)
+    gate = OfflineGate(offline_runtime(loaded), question.draws)
     for one in question.assumptions:
         _assume(gate, one)
     reply = Collected()
@@ -99,21 +100,26 @@ def ask(loaded: LoadedConfig, question: Question) -> Answer:
     return Answer(reply.status, bytes(reply.body))
 
 
-class _OfflineGate(Gate):
+class OfflineGate(Gate):
     """A gate that reaches nobody, and whose draws may be given."""
 
     def __init__(self, runtime: Runtime, draws: tuple[float, ...]) -> None:
         chance = random.SystemRandom()
         super().__init__(runtime, NoUpstream(), NoDialer(), NoRecorder(), MachineClock(), chance.getrandbits)
-        self._given = cycle(draws)
         self._by_chance = chance
+        self.draw_from(draws)
+
+    def draw_from(self, draws: Iterable[float]) -> None:
+        """What chance gives from now on, over again when it is used up."""
+        self._given = cycle(draws)
 
     def chance(self) -> float:
         """The next draw that was given, else one of few digits."""
         return next(self._given, self._by_chance.randrange(10**DRAW_DIGITS) / 10**DRAW_DIGITS)
 
 
-def _runtime(loaded: LoadedConfig) -> Runtime:
+def offline_runtime(loaded: LoadedConfig) -> Runtime:
+    """The configuration compiled, for a gate that reaches nobody."""
     targets = {name: msgspec.structs.replace(target, base_url=target.base_url or OFFLINE_URL) for name, target in loaded.targets.items()}
     return Runtime(loaded.config, targets, PriceBook(ShippedPrices(read_prices()), loaded.config.prices.overrides))
 

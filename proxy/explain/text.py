@@ -5,9 +5,8 @@ Here: text. Not here: the explanation (policy/explain.py), the terminal (cli.py)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from proxy.policy.explain import Explanation, Step
+from proxy.explain.table import printable, table
+from proxy.policy.explain import Considered, Explanation, Shadow, Step
 
 
 def as_text(told: Explanation) -> str:
@@ -15,30 +14,54 @@ def as_text(told: Explanation) -> str:
     asked = f"model {told.model}" if told.model else "no model"
     lines = [f"{told.method} {told.path}, {asked}{', streamed' if told.stream else ''}"]
     if told.routes:
-        rows = [(one.route, "matches" if one.matches else f"no: {one.because}") for one in told.routes]
-        lines += ["", "Routes, in order:", *_table(rows)]
+        rows = [(one.route, _considered(one)) for one in told.routes]
+        lines += ["", "Routes, in order:", *table(rows)]
     if told.route is not None:
         lines += ["", *_plan(told)]
+    if told.shadow is not None:
+        lines += ["", *_shadow(told.shadow)]
     if told.refusal is not None:
         refused = f"{told.refusal.status} {told.refusal.code}"
         lines += ["", f"Nothing would be sent; the client would get {refused}:", f"  {told.refusal.message}"]
-    return "".join(f"{_printable(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _plan(told: Explanation) -> list[str]:
-    alias = f", alias {told.alias}" if told.alias else ""
-    strategy = f", strategy {told.strategy}" if told.strategy else ""
-    lines = [f"Route {told.route}{alias}{strategy}. Asked, one after the other:"]
-    lines += _table([(f"{number}.", _name(step.target, step.model), _why(step)) for number, step in enumerate(told.steps, 1)])
-    if told.dropped:
-        lines += ["Not asked:", *_table([(_name(drop.target, drop.model), drop.why) for drop in told.dropped])]
+    lines = [f"Route {_rule(told)}. Asked, one after the other:", *_places(told)]
     if told.draws:
         draws = ",".join(f"{draw!r}" for draw in told.draws)
         lines += [f"Drawn by chance: {draws}. The same once more: --draw {draws}"]
+    if told.experiment is not None:
+        lines.append(f"Experiment {told.experiment.name}, arm {told.experiment.arm}.")
     return [*lines, _failover(told)]
 
 
-def _failover(told: Explanation) -> str:
+def _considered(one: Considered) -> str:
+    if not one.matches:
+        return f"no: {one.because}"
+    return "matches, in shadow: the call goes on" if one.shadow else "matches"
+
+
+def _shadow(told: Shadow) -> list[str]:
+    first = "another one first" if told.differs else "the same one first"
+    return [f"In shadow, route {_rule(told)}. It would have asked {first}:", *_places(told), _failover(told)]
+
+
+def _rule(told: Explanation | Shadow) -> str:
+    alias = f", alias {told.alias}" if told.alias else ""
+    strategy = f", strategy {told.strategy}" if told.strategy else ""
+    return f"{told.route}{alias}{strategy}"
+
+
+def _places(told: Explanation | Shadow) -> list[str]:
+    """Whom it asks, and whom not."""
+    lines = table([(f"{number}.", _name(step.target, step.model), _why(step)) for number, step in enumerate(told.steps, 1)])
+    if told.dropped:
+        lines += ["Not asked:", *table([(_name(drop.target, drop.model), drop.why) for drop in told.dropped])]
+    return lines
+
+
+def _failover(told: Explanation | Shadow) -> str:
     rule = told.failover
     if rule is None:
         return "No failover: the first failure is the call's."
@@ -51,16 +74,3 @@ def _why(step: Step) -> str:
 
 def _name(target: str, model: str | None) -> str:
     return f"{target}/{model}" if model else target
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Rows with their columns aligned, indented."""
-    if not rows:
-        return ["  nobody"]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _printable(line: str) -> str:
-    """A model's name is the client's: no control codes to the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in line)

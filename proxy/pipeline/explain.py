@@ -15,10 +15,11 @@ from proxy.pipeline.headers import own_headers
 from proxy.pipeline.runtime import Runtime
 from proxy.pipeline.state import CallState
 from proxy.pipeline.upstream_request import upstream_request
-from proxy.policy.explain import Listener, Refusal, explain, reasons, with_changes
+from proxy.policy.explain import Listener, Refusal, asks_another_first, explain, reasons, with_changes
+from proxy.policy.plan import Group
 from proxy.policy.routing import Decide, RouteDecision
 from proxy.ports import ClientReply
-from proxy.records import PlanRecord
+from proxy.records import PlanRecord, ShadowRecord
 from proxy.wire.http1 import header
 
 EXPLAIN_HEADER = b"x-postern-explain"
@@ -45,7 +46,7 @@ async def explain_call(runtime: Runtime, call: CallState, reply: ClientReply, ro
         refusal = Refusal(error.status, error.code, error.message, error.param)
     decision = call.decision
     if decision is not None and call.request.upgrade:  # a tunnel asks the first target alone (tunnel.py)
-        decision = msgspec.structs.replace(decision, failover=None)
+        decision = _without_failover(decision)
     told = explain(runtime.config.routes, listener, decision, refusal)
     body = msgspec.json.encode(with_changes(told, changes))
     headers: HeaderList = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
@@ -57,6 +58,11 @@ async def explain_call(runtime: Runtime, call: CallState, reply: ClientReply, ro
     await reply.write(body)
     await reply.finish()
     call.outcome, call.response_bytes = Outcome.SUCCEEDED, len(body)
+
+
+def _without_failover(decision: RouteDecision) -> RouteDecision:
+    shadow = None if decision.shadow is None else _without_failover(decision.shadow)
+    return msgspec.structs.replace(decision, failover=None, shadow=shadow)
 
 
 def _changes(runtime: Runtime, call: CallState) -> list[str]:
@@ -75,7 +81,22 @@ def _changes(runtime: Runtime, call: CallState) -> list[str]:
 def plan_record(decision: RouteDecision) -> PlanRecord | None:
     """The plan for the ledger; None where nothing was chosen, so that a plain call costs nothing."""
     plan, group = decision.plan, decision.group
-    if group is None or (len(plan.steps) == 1 and not plan.dropped):
+    tells_more = plan.dropped or decision.shadow is not None or decision.experiment is not None
+    if group is None or (len(plan.steps) == 1 and not tells_more):
         return None
+    return _whole_plan(decision, group)
+
+
+def shadow_record(decision: RouteDecision, requested_model: str | None) -> ShadowRecord | None:
+    """What a route in shadow would have done, for spans, metrics and the ledger."""
+    shadow = decision.shadow
+    if shadow is None or shadow.group is None:
+        return None
+    differs = asks_another_first(shadow.plan, decision.plan)
+    return ShadowRecord(shadow.route, shadow.told(requested_model), _whole_plan(shadow, shadow.group), differs)
+
+
+def _whole_plan(decision: RouteDecision, group: Group) -> PlanRecord:
+    plan = decision.plan
     steps = [(step.target, step.model, why) for step, why in zip(plan.steps, reasons(decision), strict=True)]
     return PlanRecord(group.strategy, steps, [(drop.target, drop.model, drop.why) for drop in plan.dropped], plan.last_resort)

@@ -7,18 +7,23 @@ what a fault calls for (policy/retry.py).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import assert_never
 
 from proxy.call import HeaderList, Outcome
-from proxy.config.schema import TargetChoice
+from proxy.config.schema import FailoverConfig, TargetChoice
 from proxy.errors import AllTargetsFailed, ConnectFailed, PosternError, UpstreamClosed, UpstreamError, UpstreamTimeout
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import AttemptState, CallState
+from proxy.policy.credentials import Credentials
 from proxy.policy.faults import REACTIONS, Fault
 from proxy.policy.order import Candidate
-from proxy.policy.retry import FailedAttempt, GiveUp, NextTarget, after, targets_for
+from proxy.policy.retry import FailedAttempt, GiveUp, Next, NextCredential, NextTarget, RetryTarget, after, targets_for
 from proxy.policy.target_state import TargetState
 from proxy.wire.http1 import header
 from proxy.wire.retry_after import retry_after_s
+
+ROTATION = FailoverConfig()
+"""How far the credentials of a list are tried where no rule of failover says it."""
 
 
 class Failover:
@@ -34,6 +39,9 @@ class Failover:
         self._index = 0
         self._turns = 0  # times a target was asked
         self._retries = 0  # of them, at the current target after its first
+        self._tried: set[int] = set()  # of the current target's credentials, by position
+        self._rotated_to: int | None = None  # the credential that the current target is asked with next, where a fault said so
+        self._credential = 0
         self._asked: set[tuple[str, str | None]] = set()
         self._ticket: int | None = None  # of the attempt under way; None: its target's state was told how it ended
         self.wait_s = 0.0  # before the next attempt
@@ -49,27 +57,36 @@ class Failover:
         return self._runtime.states[self.step.target]
 
     @property
+    def _credentials(self) -> Credentials:
+        return self._runtime.credentials[self.step.target]
+
+    @property
     def is_possible(self) -> bool:
         """Whether anything may follow a failure: if not, the reply needn't be held back to see whether it is one."""
-        return self._rule is not None and not self._call.is_upload_begun
+        return (self._rule is not None or len(self._credentials) > 1) and not self._call.is_upload_begun
 
     def begin_turn(self) -> None:
         """The current target is asked. To ask it again without `include_usage` is no turn of its own."""
         self._turns += 1
         self._asked.add((self.step.target, self.step.model))
-        if self._retries == 0:
+        if not self._tried:
             self.state.retries.first_attempt()
+        self._credential = self._credentials.current(self._gate.clock.monotonic_ns()) if self._rotated_to is None else self._rotated_to
+        self._tried.add(self._credential)
 
     def begin(self, attempt: AttemptState) -> None:
         """An attempt at the current target begins; `end` follows, whatever happens."""
+        attempt.credential = self._credential
         self._ticket = self.state.begin(attempt.start_ns)
 
-    def end(self, attempt: AttemptState) -> None:
-        """Tell the target's state how the attempt went; a second time is none."""
+    def end(self, attempt: AttemptState, asked_s: float | None = None) -> None:
+        """Tell the target's state how the attempt went; a second time is none. `asked_s` is how long it asked to be left alone."""
         ticket, self._ticket = self._ticket, None
         if ticket is None:
             return
         now_ns = self._gate.clock.monotonic_ns()
+        if attempt.fault is not None:
+            self._credentials.failed(attempt.credential, attempt.fault, asked_s, now_ns)
         if attempt.outcome is Outcome.SUCCEEDED:
             total_s = (now_ns - attempt.start_ns) / 1e9
             first_byte_s = (attempt.first_chunk_ns - attempt.start_ns) / 1e9 if attempt.first_chunk_ns else total_s
@@ -84,30 +101,51 @@ class Failover:
 
         `headers` are the failed reply's.
         """
-        if attempt.fault is None or self._rule is None or self._call.is_upload_begun:
+        if attempt.fault is None:
             return False
-        self.end(attempt)  # first of all: this fault may have opened the target's breaker
-        self._turn_to(targets_for(attempt.fault, self._rule))
+        asked_s = retry_after_s(headers, self._gate.clock.time_ns() / 1e9) if headers else None
+        self.end(attempt, asked_s)  # first of all: this fault may have opened the target's breaker
+        credential = self._untried_credential(attempt.fault)
+        rule = ROTATION if self._rule is None and credential is not None else self._rule
+        if rule is None or self._call.is_upload_begun:
+            return False
+        self._turn_to(targets_for(attempt.fault, rule))
         following = self._following()
         failed = FailedAttempt(
             attempt.fault,
             self._turns,
             self._retries,
             has_next_target=following is not None,
+            has_next_credential=credential is not None,
             barred=self._barred(headers),
-            retry_after_s=retry_after_s(headers, self._gate.clock.time_ns() / 1e9) if headers else None,
+            retry_after_s=self._credentials.wait_s(asked_s, self._gate.clock.monotonic_ns()),
         )
-        decided = after(failed, self._rule, self._gate.chance())
-        if isinstance(decided, GiveUp):
-            return False
-        if isinstance(decided, NextTarget):
-            assert following is not None
-            self._index, self._retries, self.wait_s = following, 0, 0.0
-            return True
-        self.state.retries.spend()
-        self._retries += 1
-        self.wait_s = decided.wait_s
+        return self._moves(after(failed, rule, self._gate.chance()), following, credential)
+
+    def _moves(self, decided: Next, following: int | None, credential: int | None) -> bool:
+        """Do what was decided; False: nothing follows."""
+        self._rotated_to, self.wait_s = None, 0.0
+        match decided:
+            case GiveUp():
+                return False
+            case NextCredential():
+                self._rotated_to = credential
+            case NextTarget():
+                assert following is not None
+                self._index, self._retries, self._tried = following, 0, set()
+            case RetryTarget(wait_s):
+                self.state.retries.spend()
+                self._retries += 1
+                self.wait_s = wait_s
+            case _:
+                assert_never(decided)
         return True
+
+    def _untried_credential(self, fault: Fault) -> int | None:
+        """The position of a credential that the current target may be asked with now, in place of the one that had this fault."""
+        if not REACTIONS[fault].rotates or not self._takes_calls(self.step.target):
+            return None
+        return self._credentials.following(self._gate.clock.monotonic_ns(), self._tried)
 
     def _barred(self, headers: HeaderList) -> str | None:
         """Why the current target may not be asked once more."""

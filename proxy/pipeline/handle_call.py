@@ -149,8 +149,10 @@ def route(gate: Gate, call: CallState, runtime: Runtime, decide: Decide) -> None
 
 
 def _priced(runtime: Runtime, decision: RouteDecision, model: str) -> RouteDecision:
-    """The decision without the steps whose price isn't known."""
+    """The decision, and that of a route in shadow, without the steps whose price isn't known."""
     plan = decision.plan
+    if decision.shadow is not None:
+        decision = msgspec.structs.replace(decision, shadow=_priced(runtime, decision.shadow, model))
     steps = tuple(step for step in plan.steps if runtime.prices.known(runtime.endpoints[step.target].target, step.model or model))
     if len(steps) == len(plan.steps):
         return decision

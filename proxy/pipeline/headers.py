@@ -17,7 +17,7 @@ def upstream_headers(call: CallState, attempt: AttemptState, injected: bool) -> 
     """The client's end-to-end fields, with the target's credential and, where it is trusted, our trace context."""
     endpoint: Endpoint = attempt.endpoint
     headers = forward_request_headers(call.request.headers, endpoint.drop_headers)
-    headers += endpoint.add_headers
+    headers += endpoint.add_headers[attempt.credential]
     if endpoint.gets_context:
         flags = b"01" if call.sampled else b"00"
         headers.append((b"traceparent", b"00-%b-%b-%b" % (call.trace_id.encode(), attempt.span_id.encode(), flags)))

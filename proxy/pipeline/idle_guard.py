@@ -13,7 +13,8 @@ from proxy.call import Timeouts
 from proxy.ports import Clock
 
 NS_PER_S = 1_000_000_000
-TICK_S = 0.25  # how late a silence may be noticed
+TICK_S = 0.25  # at least that often all attempts are looked at
+LEAST_TICK_S = 0.02  # at most that often; so late may a silence be noticed
 
 
 class IdleGuard:
@@ -50,26 +51,54 @@ class IdleGuard:
         self.give_up()
         return True
 
+    def soonest_s(self, now_ns: int) -> float:
+        """When to look again, in seconds: its time isn't up before. What begins anew with each event ends in `idle_s` at the earliest."""
+        timeouts = self.timeouts
+        silence_s = timeouts.idle_s if self.has_head else timeouts.first_byte_s
+        ends_s = timeouts.idle_s if self.is_sending else silence_s - (now_ns - self.last_ns) / NS_PER_S
+        if timeouts.total_s is not None:
+            ends_s = min(ends_s, timeouts.total_s - (now_ns - self.started_ns) / NS_PER_S)
+        return min(ends_s, timeouts.idle_s)
+
 
 class Watch:
-    """All guards of a gate. Ticks only while there is something to watch."""
+    """All guards of a gate. Ticks only while there is something to watch, and at the moment when the next time may be up."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._guards: set[IdleGuard] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._next_ns = 0  # when it is due
 
     def add(self, guard: IdleGuard) -> None:
-        """Watch an attempt."""
+        """Watch an attempt that begins now."""
         self._guards.add(guard)
+        timeouts = guard.timeouts
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+            self._tick_in(guard.soonest_s(guard.started_ns), guard.started_ns)
+        elif timeouts.first_byte_s < TICK_S or timeouts.idle_s < TICK_S or (timeouts.total_s is not None and timeouts.total_s < TICK_S):
+            self._tick_sooner(guard)
 
     def discard(self, guard: IdleGuard) -> None:
         """The attempt is over."""
         self._guards.discard(guard)
 
+    def _tick_sooner(self, guard: IdleGuard) -> None:
+        """Bring the next tick forward, if the time of a guard may be up before it."""
+        wait_s = guard.soonest_s(guard.started_ns)
+        if self._timer is not None and guard.started_ns + wait_s * NS_PER_S < self._next_ns:
+            self._timer.cancel()
+            self._tick_in(wait_s, guard.started_ns)
+
     def _tick(self) -> None:
         now_ns = self._clock.monotonic_ns()
         self._guards -= {guard for guard in self._guards if guard.check(now_ns)}
-        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick) if self._guards else None
+        self._timer = None
+        if self._guards:
+            self._tick_in(min(guard.soonest_s(now_ns) for guard in self._guards), now_ns)
+
+    def _tick_in(self, wait_s: float, now_ns: int) -> None:
+        """Tick when that much time has passed, within the bounds of ticks."""
+        wait_s = min(TICK_S, max(LEAST_TICK_S, wait_s))
+        self._next_ns = now_ns + int(wait_s * NS_PER_S)
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)

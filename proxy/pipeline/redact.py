@@ -37,8 +37,7 @@ def _credentials(call: CallState) -> Iterator[str]:
         if name.lower() in CREDENTIAL_HEADERS:
             yield from value.decode("utf-8", "replace").split()[-1:]  # without the scheme before it
     for attempt in call.attempts:
-        credential = attempt.endpoint.target.credential
-        yield credential.reveal() if credential else ""
+        yield from (credential.reveal() for credential in attempt.endpoint.target.credentials)
     query = call.request.target.partition("?")[2]
     if query:
         yield from parse_qs(query).get("key", ())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from proxy.config.schema import Config, RequestConfig
-from proxy.policy.routing import IMPLICIT_ROUTE
+from proxy.policy.routing import IMPLICIT_ROUTE, enforced_routes
 from proxy.wire.shape import Clamp, Drop, Edit, Edits, Set, combined
 
 RequestRules = dict[tuple[str, str], Edits]
@@ -19,7 +19,7 @@ RequestRules = dict[tuple[str, str], Edits]
 
 def request_rules(config: Config) -> RequestRules:
     """The edits of every route at every target: the route's, then the target's."""
-    of_routes = {IMPLICIT_ROUTE: None} | {route.name: route.request for route in config.routes}
+    of_routes = {IMPLICIT_ROUTE: None} | {route.name: route.request for route in enforced_routes(config)}
     rules: RequestRules = {}
     for route, of_route in of_routes.items():
         for target, settings in config.targets.items():

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from proxy.call import Target
+from proxy.call import HeaderList, Target
 from proxy.config.schema import Config
 from proxy.pipeline.idle_guard import Watch
 from proxy.pipeline.request_rules import request_rules
+from proxy.policy.credentials import Credentials
 from proxy.policy.pricing import PriceBook
 from proxy.policy.recording import attribute_rules, capture_rules
 from proxy.policy.routing import Router
@@ -35,7 +36,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     base: Base
     dialect: Dialect
     drop_headers: frozenset[bytes]  # lower case: the client's fields that must not reach this target
-    add_headers: list[tuple[bytes, bytes]]
+    add_headers: tuple[HeaderList, ...]  # by the position of the credential; at least one
     gets_context: bool  # our traceparent goes to it
 
     def __repr__(self) -> str:
@@ -54,7 +55,8 @@ def endpoint_for(target: Target, environment: TelemetryEnvironment) -> Endpoint:
     family = dialect(target.provider)
     drop = set() if target.passthrough else set(CREDENTIAL_HEADERS | ACCOUNT_HEADERS)
     drop |= _context_kept_back(target.trusted_context, environment)
-    add = [(family.credential_header, family.credential_prefix + target.credential.reveal().encode())] if target.credential else []
+    credentials = (family.credential_prefix + credential.reveal().encode() for credential in target.credentials)
+    add: tuple[HeaderList, ...] = tuple([(family.credential_header, value)] for value in credentials) or ([],)
     gets_context = target.trusted_context and environment.trace_context and not environment.disabled
     return Endpoint(target, parse_base(target.base_url), family, frozenset(drop), add, gets_context)
 
@@ -79,6 +81,7 @@ class Runtime:
         self.request_rules = request_rules(config)
         self.states: dict[str, TargetState] = {}  # by target; set when it is put in force
         self.endpoints = {name: endpoint_for(target, environment) for name, target in targets.items()}
+        self.credentials = {name: Credentials(len(target.credentials)) for name, target in targets.items()}
         self.breakers = {name: target.breaker for name, target in config.targets.items()}
         self.concurrency = {name: target.limits.concurrency for name, target in config.targets.items()}
         strategies = {route.strategy for route in config.routes} | {model.strategy for model in config.models.values()}
@@ -152,8 +155,17 @@ class Gate:
         for name, limits in runtime.breakers.items():
             states[name] = self.states.get(name) or TargetState(limits, now_ns)
             states[name].breaker.limits = limits
+        _keep_credentials(self.runtime, runtime)
         self.runtime, self.states, runtime.states = runtime, states, states
 
     def chance(self) -> float:
         """Uniform in [0, 1)."""
         return self.random_bits(53) / (1 << 53)
+
+
+def _keep_credentials(before: Runtime, after: Runtime) -> None:
+    """Which credential is current, and which of them rest, stays known where a target's are the same: elsewhere a position says nothing."""
+    for name, endpoint in after.endpoints.items():
+        known = before.endpoints.get(name)
+        if known is not None and known.target.credentials == endpoint.target.credentials:
+            after.credentials[name] = before.credentials[name]

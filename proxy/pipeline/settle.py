@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from proxy.call import Outcome, Usage
 from proxy.pipeline.content import record_content
-from proxy.pipeline.explain import plan_record
+from proxy.pipeline.explain import plan_record, shadow_record
 from proxy.pipeline.redact import credentials_of, masked, without_credentials
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import MAX_ERROR_CHARS, AttemptState, CallState
@@ -80,6 +80,7 @@ def unix_ns(call: CallState, monotonic_ns: int) -> int:
 def _record(gate: Gate, runtime: Runtime, call: CallState) -> CallRecord:
     request, fields = call.request, call.fields
     now_ns = gate.clock.monotonic_ns()
+    experiment = call.decision.experiment if call.decision is not None else None
     overhead_ns = call.overhead_ns or now_ns - call.began_ns - call.waited_ns
     return CallRecord(
         call_id=call.call_id,
@@ -122,6 +123,9 @@ def _record(gate: Gate, runtime: Runtime, call: CallState) -> CallRecord:
         overhead_before_ns=min(overhead_ns, call.attempts[0].start_ns - call.began_ns) if call.attempts else overhead_ns,
         content=record_content(runtime, call) if runtime.captures else None,
         plan=plan_record(call.decision) if call.decision is not None else None,
+        shadow=shadow_record(call.decision, call.model) if call.decision is not None else None,
+        experiment=experiment.name if experiment else None,
+        arm=experiment.arm if experiment else None,
     )
 
 

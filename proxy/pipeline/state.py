@@ -26,9 +26,9 @@ class AttemptState:
     """One try of one target."""
 
     __slots__ = (
-        "body", "capture", "changes", "chunk_gaps", "cost", "end_ns", "endpoint", "error_message", "error_type", "facts", "fault",
-        "fields", "first_chunk_ns", "kept", "last_chunk_ns", "model", "number", "outcome", "reader", "sent", "span_id", "start_ns",
-        "status", "unpriced", "usage",
+        "body", "capture", "changes", "chunk_gaps", "cost", "credential", "end_ns", "endpoint", "error_message", "error_type", "facts",
+        "fault", "fields", "first_chunk_ns", "kept", "last_chunk_ns", "model", "number", "outcome", "reader", "sent", "span_id",
+        "start_ns", "status", "unpriced", "usage",
     )  # fmt: skip
 
     def __init__(self, number: int, span_id: str, endpoint: Endpoint, model: str, start_ns: int) -> None:
@@ -36,6 +36,7 @@ class AttemptState:
         self.span_id = span_id
         self.endpoint = endpoint
         self.model = model
+        self.credential = 0  # the position of the one it is made with, among its target's
         self.start_ns = start_ns  # monotonic
         self.end_ns = 0
         self.first_chunk_ns = 0

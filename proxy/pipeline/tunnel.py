@@ -15,10 +15,12 @@ from proxy.pipeline.relay import outcome_of
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.settle import price_attempt, settle
 from proxy.pipeline.state import AttemptState, CallState
+from proxy.policy.faults import ErrorReply, classify_reply
 from proxy.ports import ClientReply, ClientTunnel, UpstreamTunnel
 from proxy.wire.error_bodies import read_error
 from proxy.wire.headers import forward_reply_headers
 from proxy.wire.reply import read_reply
+from proxy.wire.retry_after import retry_after_s
 from proxy.wire.urls import join, without_query_key
 from proxy.wire.websocket import FrameReader, negotiated_deflate
 
@@ -39,6 +41,7 @@ async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: Clien
     step = call.decision.plan.steps[0]
     endpoint = runtime.endpoints[step.target]
     attempt = begin_attempt(gate, call, endpoint, step.model)
+    attempt.credential = runtime.credentials[step.target].current(attempt.start_ns)
     attempt.sent = True
     url = join(endpoint.base, call.target_path)
     headers = upstream_headers(call, attempt, False)
@@ -54,7 +57,7 @@ async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: Clien
             if upstream.status == 101:
                 await _pump(gate, runtime, call, attempt, upstream, tunnel)
             else:
-                await _refused(runtime, call, attempt, upstream, reply)
+                await _refused(gate, runtime, call, attempt, upstream, reply)
         finally:
             upstream.close()
     except UpstreamError as error:
@@ -78,9 +81,15 @@ def _without_protocol_key(headers: HeaderList) -> HeaderList:
     return kept
 
 
-async def _refused(runtime: Runtime, call: CallState, attempt: AttemptState, upstream: UpstreamTunnel, reply: ClientReply) -> None:
+async def _refused(
+    gate: Gate, runtime: Runtime, call: CallState, attempt: AttemptState, upstream: UpstreamTunnel, reply: ClientReply
+) -> None:
     body = await upstream.read_refusal(MAX_REFUSAL_BYTES)
     error = read_error(body)
+    fault = classify_reply(ErrorReply(upstream.status, error.code, error.type, error.message) if error else ErrorReply(upstream.status))
+    if fault is not None:  # the next session is opened with the next credential: clients open one again by themselves
+        asked_s = retry_after_s(upstream.headers, gate.clock.time_ns() / 1e9)
+        runtime.credentials[attempt.endpoint.target.name].failed(attempt.credential, fault, asked_s, gate.clock.monotonic_ns())
     outcome = outcome_of(upstream.status) if upstream.status >= 400 else Outcome.FAILED  # a final answer that is neither yes nor no
     attempt.fail(outcome, (error.code or error.type if error else None) or str(upstream.status), error.message if error else "")
     headers = [field for field in forward_reply_headers(upstream.headers) if field[0].lower() != b"content-length"]

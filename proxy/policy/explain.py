@@ -13,6 +13,7 @@ import msgspec
 
 from proxy.config.schema import FailoverConfig, Match, RouteConfig
 from proxy.policy.conditions import RouteFacts, conditions_of
+from proxy.policy.experiment import Assigned
 from proxy.policy.order import Candidate, load, reason
 from proxy.policy.plan import Choice, Group, Plan
 from proxy.policy.routing import Decide, PlanFacts, RouteDecision
@@ -24,11 +25,12 @@ LAST_RESORT = "every breaker is open, and this one closes soonest"
 
 
 class Considered(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A route that was looked at, in the order of the configuration; the first that matches ends the list."""
+    """A route that was looked at, in the order of the configuration; the first that matches, and isn't in shadow, ends the list."""
 
     route: str
     matches: bool
     because: str | None = None  # the first condition that doesn't hold
+    shadow: bool = False  # it takes no calls, whether it matches or not
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +53,19 @@ class LeftOut(msgspec.Struct, frozen=True, omit_defaults=True):
     target: str
     why: str
     model: str | None = None
+
+
+class Shadow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the first matching route of mode shadow would have done with the call."""
+
+    route: str
+    differs: bool  # it would have asked another target first, or for another model
+    alias: str | None = None
+    strategy: str | None = None
+    steps: tuple[Step, ...] = ()
+    dropped: tuple[LeftOut, ...] = ()
+    last_resort: bool = False
+    failover: FailoverConfig | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -79,6 +94,8 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     failover: FailoverConfig | None = None  # None: the first failure is the call's
     draws: tuple[float, ...] = ()  # what chance gave, in the order it was asked
     refusal: Refusal | None = None
+    experiment: Assigned | None = None
+    shadow: Shadow | None = None
 
 
 class Listener:
@@ -115,11 +132,40 @@ def explain(routes: Sequence[RouteConfig], heard: Listener, decision: RouteDecis
         route=decision.route,
         alias=group.alias if group is not None else None,
         strategy=group.strategy if group is not None else None,
-        steps=tuple(_step(step, why) for step, why in zip(plan.steps, reasons(decision), strict=True)),
-        dropped=tuple(LeftOut(drop.target, drop.why, drop.model) for drop in plan.dropped),
+        steps=_steps(decision),
+        dropped=_left_out(plan),
         last_resort=plan.last_resort,
         failover=decision.failover,
+        experiment=decision.experiment,
+        shadow=None if decision.shadow is None else _shadow(decision, decision.shadow),
     )
+
+
+def _shadow(decision: RouteDecision, shadow: RouteDecision) -> Shadow:
+    group, plan = shadow.group, shadow.plan
+    return Shadow(
+        shadow.route,
+        asks_another_first(plan, decision.plan),
+        group.alias if group is not None else None,
+        group.strategy if group is not None else None,
+        _steps(shadow),
+        _left_out(plan),
+        plan.last_resort,
+        shadow.failover,
+    )
+
+
+def asks_another_first(plan: Plan, other: Plan) -> bool:
+    """Whether two plans differ in whom they ask first, or for which model; asking nobody is one way to differ."""
+    return [(step.target, step.model) for step in plan.steps[:1]] != [(step.target, step.model) for step in other.steps[:1]]
+
+
+def _steps(decision: RouteDecision) -> tuple[Step, ...]:
+    return tuple(_step(step, why) for step, why in zip(decision.plan.steps, reasons(decision), strict=True))
+
+
+def _left_out(plan: Plan) -> tuple[LeftOut, ...]:
+    return tuple(LeftOut(drop.target, drop.why, drop.model) for drop in plan.dropped)
 
 
 def _step(one: Candidate, why: str) -> Step:
@@ -147,12 +193,13 @@ def with_changes(told: Explanation, changes: Sequence[str]) -> Explanation:
 
 
 def considered(routes: Sequence[RouteConfig], facts: RouteFacts) -> tuple[Considered, ...]:
-    """The routes a call passes, to the first one that matches."""
+    """The routes a call passes, to the first one that takes it."""
     passed = []
     for route in routes:
         because = _first_that_fails(route.match, facts)
-        passed.append(Considered(route.name, because is None, because))
-        if because is None:
+        is_shadow = route.mode == "shadow"
+        passed.append(Considered(route.name, because is None, because, is_shadow))
+        if because is None and not is_shadow:
             break
     return tuple(passed)
 

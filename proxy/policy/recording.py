@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.call import HeaderList
 from proxy.config.schema import Capture, Config
-from proxy.policy.routing import IMPLICIT_ROUTE
+from proxy.policy.routing import IMPLICIT_ROUTE, enforced_routes
 from proxy.policy.telemetry_environment import TelemetryEnvironment
 
 MAX_VALUE_CHARS = 256
@@ -50,7 +50,7 @@ def _field(headers: HeaderList, name: bytes | None) -> str | None:
 def capture_rules(config: Config, environment: TelemetryEnvironment) -> dict[str, list[str]]:
     """Where the content of a route's calls goes, by route; routes whose content isn't recorded are left out."""
     everywhere = config.telemetry.capture_content
-    declared = {route.name: route.capture_content for route in config.routes}
+    declared = {route.name: route.capture_content for route in enforced_routes(config)}
     rules = {}
     for name in (IMPLICIT_ROUTE, *declared):
         own = declared.get(name)

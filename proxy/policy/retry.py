@@ -1,7 +1,7 @@
 """What follows a failed attempt: wait and ask the same target again, ask the next one, or give up.
 
 Here: the decision, the wait, the budget of retries; chance and time are arguments. Not here: what went wrong (faults.py), sleeping.
-The next target comes first, at once: one waits only where there is none left to ask.
+The next credential comes first, then the next target, both at once: one waits only where there is none left to ask.
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ class NextTarget(msgspec.Struct, frozen=True, tag=True):
     """Ask the plan's next target, at once."""
 
 
+class NextCredential(msgspec.Struct, frozen=True, tag=True):
+    """Ask the same target with its next credential, at once."""
+
+
 class RetryTarget(msgspec.Struct, frozen=True, tag=True):
     """Ask the same target again."""
 
     wait_s: float
 
 
-Next = GiveUp | NextTarget | RetryTarget
+Next = GiveUp | NextTarget | NextCredential | RetryTarget
 
 
 class FailedAttempt(msgspec.Struct, frozen=True):
@@ -44,6 +48,7 @@ class FailedAttempt(msgspec.Struct, frozen=True):
     attempts: int  # made for this call so far
     retries: int  # of them, at this target after its first
     has_next_target: bool
+    has_next_credential: bool = False  # this target has another one, not tried in this call
     barred: str | None = None  # why this target may not be asked again, if it may not
     retry_after_s: float | None = None  # as the provider asked
 
@@ -51,10 +56,13 @@ class FailedAttempt(msgspec.Struct, frozen=True):
 def after(failed: FailedAttempt, failover: FailoverConfig, chance: float) -> Next:
     """What to do now. `chance` is uniform in [0, 1)."""
     reaction = REACTIONS[failed.fault]
-    if failed.fault.value not in failover.on and failed.fault not in _ALWAYS:
+    rotates = reaction.rotates and failed.has_next_credential  # a list of credentials asks for it by itself, whatever `on` names
+    if not rotates and failed.fault.value not in failover.on and failed.fault not in _ALWAYS:
         return GiveUp(f"failover.on doesn't name {failed.fault}")
     if failed.attempts >= failover.attempts:
         return GiveUp(f"failover.attempts is {failover.attempts}")
+    if rotates:
+        return NextCredential()
     if reaction.failover and failed.has_next_target:
         return NextTarget()
     if not reaction.retry:

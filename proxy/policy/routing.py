@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from proxy.config.schema import Config, FailoverConfig, ModelConfig, RouteConfig, TargetChoice
+from proxy.config.schema import Config, ExperimentConfig, FailoverConfig, ModelConfig, RouteConfig, TargetChoice
 from proxy.policy.conditions import Condition, RouteFacts, conditions_of
+from proxy.policy.experiment import Assigned, assigned
 from proxy.policy.order import Candidate, Chance
 from proxy.policy.plan import Abilities, Choice, Group, Known, Needs, Plan, StickyKey, make_plan
 
@@ -27,6 +28,8 @@ class RouteDecision(msgspec.Struct, frozen=True):
     plan: Plan
     failover: FailoverConfig | None = None  # None: the first failure is the call's
     group: Group | None = None  # what the plan was made from; None: there was nothing to choose
+    experiment: Assigned | None = None
+    shadow: RouteDecision | None = None  # of the route of mode shadow that would have taken the call; it changes nothing
 
     def told(self, requested_model: str | None) -> str:
         """The decision as people read it, e.g. `ads-copy>openai/gpt-5.2,claude/claude-sonnet-5`: route, then whom to ask, in order."""
@@ -50,6 +53,8 @@ class CompiledRoute(msgspec.Struct, frozen=True):
     has_choice: bool  # a target may be left out because another can do more: the only one never is, for a guess
     goes_by_cost: bool
     lacking: frozenset[str]  # of NEEDS: what at least one of the targets can't do
+    is_shadow: bool = False
+    experiment: ExperimentConfig | None = None
 
 
 class PlanFacts(msgspec.Struct, frozen=True):
@@ -72,15 +77,17 @@ class Router:
         self.abilities = {name: Abilities(target.context_window, frozenset(target.lacks)) for name, target in config.targets.items()}
         self._concurrency = {name: target.limits.concurrency for name, target in config.targets.items()}
         self._aliases = {alias: _alias_group(alias, model) for alias, model in config.models.items()}
-        self._routes = [self._compiled(route) for route in _declared(config)]
+        self._declared = [self._compiled(route) for route in _declared(config)]  # in their order, also those in shadow
+        self._routes = [route for route in self._declared if not route.is_shadow]
+        self._has_shadows = len(self._routes) < len(self._declared)
         self._alias_routes = {alias: self._ready(IMPLICIT_ROUTE, (), group) for alias, group in self._aliases.items()}
         self._always = self._constant()
-        self.asks = frozenset(condition.key for route in self._routes for condition in route.conditions)
+        self.asks = frozenset(condition.key for route in self._declared for condition in route.conditions)
         """The keys of all conditions: a fact that none of them stands for may be left out of RouteFacts."""
 
     def _constant(self) -> RouteDecision | None:
         """The decision that no call can change, if there is one: the plain pass-through costs nothing."""
-        if len(self._routes) != 1 or self._routes[0].conditions or self._aliases:
+        if len(self._routes) != 1 or self._routes[0].conditions or self._aliases or self._has_shadows or self._routes[0].experiment:
             return None
         route = self._routes[0]
         only = route.group.members[0]
@@ -90,8 +97,11 @@ class Router:
 
     def route(self, facts: RouteFacts) -> CompiledRoute | None:
         """The route that a call takes; an alias of `models:` wins over a route's targets, not over its conditions."""
+        return self._first(self._routes, facts)
+
+    def _first(self, routes: Sequence[CompiledRoute], facts: RouteFacts) -> CompiledRoute | None:
         alias = self._alias_routes.get(facts.model) if facts.model is not None else None
-        for route in self._routes:
+        for route in routes:
             for condition in route.conditions:
                 if not condition.holds(facts):
                     break
@@ -100,20 +110,23 @@ class Router:
         return alias
 
     def decide(self, facts: RouteFacts, plan_facts: PlanFacts) -> RouteDecision | None:
-        """The decision for a call; None if no route matches."""
+        """The decision for a call; None if no route matches. What is in shadow decides after it, and takes no draw of chance from it."""
         if self._always is not None:
             return self._always
         route = self.route(facts)
         if route is None:
             return None
-        needs = plan_facts.needs(route) if route.has_choice else NO_NEEDS
-        plan = make_plan(route.group, lambda choice: plan_facts.known(choice, route), needs, plan_facts.chance, plan_facts.sticky_key)
-        return RouteDecision(route.name, plan, route.failover, route.group)
+        decision = _decided(route, plan_facts)
+        shadow = self._first(self._declared, facts) if self._has_shadows else None
+        if shadow is None or not shadow.is_shadow:
+            return decision
+        return msgspec.structs.replace(decision, shadow=_decided(shadow, plan_facts))
 
     def _compiled(self, route: RouteConfig) -> CompiledRoute:
         members = tuple(_member(choice, self._aliases) for choice in route.to)
         group = Group(members, route.strategy, sticky_by=route.sticky_by)
-        return self._ready(route.name, conditions_of(route.match), group, route.failover)
+        ready = self._ready(route.name, conditions_of(route.match), group, route.failover)
+        return msgspec.structs.replace(ready, is_shadow=route.mode == "shadow", experiment=route.experiment)
 
     def _ready(self, name: str, conditions: tuple[Condition, ...], group: Group, failover: FailoverConfig | None = None) -> CompiledRoute:
         choices = tuple(_choices(group))
@@ -124,9 +137,18 @@ class Router:
         )
 
 
+def _decided(route: CompiledRoute, plan_facts: PlanFacts) -> RouteDecision:
+    """What a route decides about a call that it matches."""
+    needs = plan_facts.needs(route) if route.has_choice else NO_NEEDS
+    plan = make_plan(route.group, lambda choice: plan_facts.known(choice, route), needs, plan_facts.chance, plan_facts.sticky_key)
+    experiment = None if route.experiment is None else assigned(route.experiment, plan_facts.sticky_key(route.experiment.by))
+    return RouteDecision(route.name, plan, route.failover, route.group, experiment)
+
+
 def _taken_by(route: CompiledRoute, alias: CompiledRoute) -> CompiledRoute:
     """A route with the targets of the alias that a call asks for."""
-    return msgspec.structs.replace(alias, name=route.name, failover=route.declared_failover or alias.failover)
+    failover = route.declared_failover or alias.failover
+    return msgspec.structs.replace(alias, name=route.name, failover=failover, is_shadow=route.is_shadow, experiment=route.experiment)
 
 
 def _member(choice: TargetChoice, aliases: dict[str, Group]) -> Choice | Group:
@@ -159,8 +181,13 @@ def _default(group: Group) -> FailoverConfig | None:
     return FailoverConfig() if several else None
 
 
+def enforced_routes(config: Config) -> list[RouteConfig]:
+    """The routes that take calls, in their order."""
+    return [route for route in config.routes if route.mode == "enforce"]
+
+
 def _declared(config: Config) -> Sequence[RouteConfig]:
-    if config.routes:
+    if enforced_routes(config):
         return config.routes
     only = next(iter(config.targets))
-    return [RouteConfig(name=IMPLICIT_ROUTE, to=[TargetChoice(target=only)])]
+    return [*config.routes, RouteConfig(name=IMPLICIT_ROUTE, to=[TargetChoice(target=only)])]

@@ -20,6 +20,8 @@ import urllib.request
 from pathlib import Path
 
 # ruff: noqa: E501 - the configurations below read better in long lines
+from tests.bench.decide_routes import RULES
+from tests.bench.decide_routes import TARGETS as THREE_TARGETS
 from tests.bench.processes import Cpu, pss_mb, tree
 
 HERE = Path(__file__).resolve().parent
@@ -51,6 +53,10 @@ EVERYTHING = """telemetry:
   keep: {{slower_than_s: 10, dearer_than_usd: 0.1, ratio: 1.0}}
 """
 TELEMETRY = POSTERN.splitlines(keepends=True)[3]
+SIMULATED = '{{provider: openai, base_url: "http://127.0.0.1:{up}/v1", credential: passthrough}}'
+ROUTES = RULES.removeprefix(THREE_TARGETS).replace("x-team: search", "content-type: application/json").replace("{", "{{").replace("}", "}}")
+THREE_RULES = POSTERN.replace(f"openai: {SIMULATED}", ", ".join(f"{name}: {SIMULATED}" for name in "abc")) + ROUTES
+"""The rules of decide_routes.py: all are asked, then a target is drawn by weight. The last one goes by a field that the load sends."""
 STEADY_RATE = 600  # calls a second
 COLUMNS = (
     ("rps", "rps", 0), ("cpu_gate", "µs CPU/call (gate)", 0), ("cpu_all", "µs CPU/call (all)", 0), ("cpu_gate_steady", f"µs CPU/call at {STEADY_RATE}/s (gate)", 0), ("cpu_all_steady", f"at {STEADY_RATE}/s (all)", 0), ("cpu_chunk_gate", "µs CPU/chunk (gate)", 1),
@@ -108,6 +114,7 @@ TARGETS = (
     postern("postern", 18103, POSTERN),
     postern("postern, telemetry off", 18104, POSTERN.replace(TELEMETRY, ""), "OTEL_SDK_DISABLED=true"),
     postern("postern, everything on", 18105, POSTERN.replace(TELEMETRY, EVERYTHING)),
+    postern("postern, three rules", 18107, THREE_RULES),
     postern("postern, content too", 18106, POSTERN.replace(TELEMETRY, EVERYTHING + "  capture_content: span\n")),
 )  # fmt: skip
 
@@ -222,9 +229,10 @@ def table(rounds):
         cells = [f"{values[key]:.{digits}f}" if key in values else "–" for key, _, digits in COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for name in medians:
-        for base in ("bare aiohttp", "postern, telemetry off"):
+        for base in ("bare aiohttp", "postern", "postern, telemetry off"):
             if name != base and name.startswith("postern") and base in medians:
-                ratios = (f"{what} {medians[name][key] / medians[base][key]:.2f} ×" for key, what in RATIOS)
+                pairs = ((what, medians[name][key], medians[base][key]) for key, what in RATIOS)
+                ratios = (f"{what} {one / other:.2f} × ({one - other:+.1f} µs)" for what, one, other in pairs)
                 lines.append(f"\n{name}, against {base}: {', '.join(ratios)}.")
     return "\n".join(lines)
 

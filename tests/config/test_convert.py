@@ -200,12 +200,6 @@ def test_every_key_not_built_yet_is_refused_where_the_table_says() -> None:
         )
 
 
-def test_rotation_of_credentials_is_not_built_yet() -> None:
-    problem = only_problem("targets: {openai: {provider: openai, credential: [sk-1, sk-2]}}")
-    assert "targets.openai.credential: the rotation of credentials is not built in this version" in problem
-    assert "sk-1" not in problem
-
-
 def test_contract_has_no_key_that_this_version_does_not_know() -> None:
     text = (Path(__file__).parent / "contract.yaml").read_text(encoding="utf-8")
     told = problems(text, {"ANTHROPIC_API_KEY": "sk-1"})
@@ -218,6 +212,7 @@ def test_contract_has_no_key_that_this_version_does_not_know() -> None:
         "targets: {openai: {provider: openai, credential: 1234567}}",
         "targets: {openai: {provider: openai, credential: 'sk 1234567 é'}}",
         "targets: {openai: {provider: openai, credential: {a: 1234567}}}",
+        "targets: {openai: {provider: openai, credential: [s1, 1234567]}}",
         "targets: {openai: 's1234567'}",
         "targets: {openai: {provider: openai, credentials: s1234567}}",
         "targets: {openai: {provider: openai, base_url: 'https://user:1234567@host'}}",
@@ -365,7 +360,7 @@ def test_limits_of_a_range_are_in_it() -> None:
 
 def test_repr_of_a_configuration_holds_no_secret() -> None:
     text = (
-        "targets: {openai: {provider: openai, credential: s1234567}}\nadmin: {token: s1234567}\n"
+        "targets: {openai: {provider: openai, credential: [s1234567, s1234568]}}\nadmin: {token: s1234567}\n"
         "telemetry: {otlp: {headers: {a: s1234567}}}\n"
         "routes: [{name: a, to: [openai], match: {header: {x-key: s1234567}}, request: {set: {key: s1234567}}}]"
     )

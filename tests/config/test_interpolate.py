@@ -9,8 +9,8 @@ from tests.config.support import MINIMAL, load, only_problem, problems
 
 def credential(expression: str, environment: dict[str, str] | None = None, files: dict[str, str] | None = None) -> str | None:
     text = f"targets: {{openai: {{provider: openai, credential: '{expression}'}}}}"
-    secret = load(text, environment, files).targets["openai"].credential
-    return None if secret is None else secret.reveal()
+    credentials = load(text, environment, files).targets["openai"].credentials
+    return credentials[0].reveal() if credentials else None
 
 
 def test_variable_stands_for_its_value() -> None:

@@ -45,8 +45,8 @@ def test_configuration_and_targets_show_no_secret() -> None:
     assert TEXT not in str(loaded.config.telemetry.otlp)
     assert TEXT not in repr(loaded.targets["openai"])
     target = loaded.targets["openai"]
-    assert target.credential is not None
-    assert target.credential.reveal() == loaded.config.admin.token.reveal() == TEXT
+    assert [credential.reveal() for credential in target.credentials] == [TEXT]
+    assert TEXT == loaded.config.admin.token.reveal() == TEXT
 
 
 def test_changed_secret_is_a_changed_configuration() -> None:

@@ -19,7 +19,8 @@ import msgspec
 import pytest
 
 from proxy.cli import main
-from proxy.policy.explain import Considered, Explanation, LeftOut, Refusal, Step
+from proxy.policy.experiment import Assigned
+from proxy.policy.explain import Considered, Explanation, LeftOut, Refusal, Shadow, Step
 from tests.functional.gate import ROOT, RunningGate, environment, postern, running_gate
 
 SEEDS = range(140, 160)  # among them calls of every route
@@ -282,7 +283,7 @@ def test_documents_example_is_what_the_command_says(files: tuple[str, str], caps
     assert capsys.readouterr().out == text
 
 
-@pytest.mark.parametrize("part", [Explanation, Considered, Step, LeftOut, Refusal])
+@pytest.mark.parametrize("part", [Explanation, Considered, Step, LeftOut, Refusal, Shadow, Assigned])
 def test_every_member_of_the_answer_is_documented(part: type[msgspec.Struct]) -> None:
     text = (ROOT / "docs/explain.md").read_text(encoding="utf-8")
     assert not [name for name in part.__struct_fields__ if f"`{name}" not in text]

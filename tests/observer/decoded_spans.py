@@ -11,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 from proxy.call import Cost, Outcome, Usage
 from proxy.observer.telemetry.spans.span_bytes import SpanEncoder
 from proxy.observer.telemetry.vocabulary import Semconv
-from proxy.records import CallRecord, Content, RequestFacts
+from proxy.records import CallRecord, Content, PlanRecord, RequestFacts, ShadowRecord
 from tests.call_records import attempt_record, call_record
 from tests.otlp_receiver import attributes_of
 
@@ -78,6 +78,9 @@ def full_call(attempt: dict[str, Any] | None = None, **changes: Any) -> CallReco
     attempts = [attempt_record(**told | (attempt or {})) for told in (failed, succeeded)]
     fields: dict[str, Any] = {
         "facts": facts,
+        "experiment": "terse",
+        "arm": "a",
+        "shadow": ShadowRecord("try", "try>claude/claude-sonnet-5", PlanRecord("priority", [("claude", "claude-sonnet-5", "")], []), True),
         "attempts": attempts,
         "labels": {label: f"some {label}" for label in ("tenant", "user", "app", "task", "workflow", "step", "key")},
         "tags": {"team": "search", "team.lead": "ada"},

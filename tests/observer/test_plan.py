@@ -115,7 +115,7 @@ def test_a_variable_that_makes_no_sense_is_ignored(text: str) -> None:
 
 def test_settings_hold_no_credential_of_a_target() -> None:
     config = Config(
-        targets={"openai": TargetConfig("openai", credential=Secret("sk-target-secret"), price=Price(free=True))},
+        targets={"openai": TargetConfig("openai", credential=[Secret("sk-target-secret")], price=Price(free=True))},
         admin=AdminConfig(token=Secret("admin-secret")),
         telemetry=TelemetryConfig(otlp=OtlpConfig("http://c:4318", headers={"authorization": Secret("otlp-secret")})),
         prices=PricesConfig(overrides={"mine": Price(per_request=1.0)}),

@@ -246,6 +246,8 @@ class Case:
         if self.chance.random() < 0.4:
             on = self.chance.choice([["connect", "timeout"], ["throttled"]])
             route["failover"] = {"on": on, "attempts": self.chance.randint(1, 4)}
+        if self.chance.random() < 0.2:
+            route["mode"] = "shadow"
         return route | self._strategy()
 
     def _strategy(self) -> dict[str, object]:
@@ -336,6 +338,10 @@ def check(seed: int) -> str:
         assert record.plan.steps == [(step.target, step.model, step.why) for step in told.steps]
         assert record.plan.dropped == [(drop.target, drop.model, drop.why) for drop in told.dropped]
         assert record.plan.last_resort == told.last_resort
+    assert (record.shadow is None) == (told.shadow is None)
+    if told.shadow is not None and record.shadow is not None:
+        steps = [(step.target, step.model, step.why) for step in told.shadow.steps]
+        assert (record.shadow.route, record.shadow.differs, record.shadow.plan.steps) == (told.shadow.route, told.shadow.differs, steps)
     return "failed over" if failures and failures < len(expected) else "dropped" if told.dropped else told.strategy or "plain"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.config.schema import BackoffConfig, FailoverConfig, TargetChoice
 from proxy.policy.faults import Fault
-from proxy.policy.retry import FailedAttempt, GiveUp, NextTarget, RetryBudget, RetryTarget, after, backoff_s, targets_for
+from proxy.policy.retry import FailedAttempt, GiveUp, NextCredential, NextTarget, RetryBudget, RetryTarget, after, backoff_s, targets_for
 
 FAILOVER = FailoverConfig(attempts=3, backoff=BackoffConfig(first_ms=200, max_s=8))
 
@@ -21,6 +21,19 @@ def failed(fault: Fault, **changes: object) -> FailedAttempt:
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.CLIENT])
 def test_the_next_target_is_asked_at_once(fault: Fault) -> None:
     assert after(failed(fault, has_next_target=True), FAILOVER, 0.5) == NextTarget()
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_the_next_credential_comes_before_the_next_target_where_the_fault_is_the_credentials(fault: Fault) -> None:
+    rotates = fault in (Fault.THROTTLED, Fault.QUOTA, Fault.CREDENTIAL)
+    decided = after(failed(fault, has_next_target=True, has_next_credential=True), FAILOVER, 0.5)
+    assert isinstance(decided, NextCredential) == rotates
+
+
+def test_the_next_credential_is_asked_whatever_failover_on_names_and_no_oftener_than_attempts_says() -> None:
+    only_connect = FailoverConfig(on=("connect",), attempts=3)
+    assert after(failed(Fault.THROTTLED, has_next_credential=True), only_connect, 0.5) == NextCredential()
+    assert after(failed(Fault.THROTTLED, has_next_credential=True, attempts=3), only_connect, 0.5) == GiveUp("failover.attempts is 3")
 
 
 @pytest.mark.parametrize("fault", [Fault.CONNECT, Fault.THROTTLED, Fault.SERVER_ERROR, Fault.TRUNCATED])

@@ -9,7 +9,7 @@ import pytest
 
 from tests.project.tree import ROOT, cli_commands, project_files, source
 
-COMMANDS = ["serve", "check", "calls", "explain", "demo"]
+COMMANDS = ["serve", "check", "calls", "explain", "replay", "demo"]
 DECISION_SECTIONS = ["## Context", "## Choice", "## Cost"]
 DOCUMENTS = [path for path in project_files() if path.endswith(".md")]
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from proxy.observer.totals import call_totals
-from proxy.records import CallRecord
+from proxy.records import CallRecord, PlanRecord
 
 SqlValue = str | int | float | None
 SqlRow = tuple[SqlValue, ...]
@@ -149,16 +149,25 @@ def sql_row(record: CallRecord) -> SqlRow:
 
 
 def _decision(record: CallRecord) -> str | None:
-    """A JSON object where the call had a choice of targets, else the line that spans have."""
+    """A JSON object where the call had a choice of targets, an experiment or a route in shadow; else the line that spans have."""
     plan = record.plan
     if plan is None:
         return record.decision
-    told: dict[str, object] = {"route": record.route, "strategy": plan.strategy, "steps": [_place(*step) for step in plan.steps]}
+    told = _planned(record.route, plan)
+    if record.experiment is not None:
+        told["experiment"] = {"name": record.experiment, "arm": record.arm}
+    if record.shadow is not None:
+        told["shadow"] = {**_planned(record.shadow.route, record.shadow.plan), "differs": record.shadow.differs}
+    return msgspec.json.encode(told).decode()
+
+
+def _planned(route: str | None, plan: PlanRecord) -> dict[str, object]:
+    told: dict[str, object] = {"route": route, "strategy": plan.strategy, "steps": [_place(*step) for step in plan.steps]}
     if plan.dropped:
         told["dropped"] = [_place(*drop) for drop in plan.dropped]
     if plan.last_resort:
         told["last_resort"] = True
-    return msgspec.json.encode(told).decode()
+    return told
 
 
 def _place(target: str, model: str | None, why: str) -> dict[str, str]:

@@ -137,6 +137,13 @@ CALL_ID = _ours("postern.call_id", "string", On.SPAN | On.LOG, "the call, as in 
 ROUTE = _ours("postern.route", "string", On.SPAN | On.LOG | On.METRIC, "the route that applied")
 TARGET = _ours("postern.target", "string", On.SPAN | On.METRIC, "the target asked; on the SERVER span, the last one")
 DECISION = _ours("postern.decision", "string", On.SERVER, "what was decided, and by which rule")
+EXPERIMENT = _ours("postern.experiment", "string", On.SERVER | On.METRIC, "the experiment of the call's route, if it has one")
+ARM = _ours("postern.arm", "string", On.SERVER | On.METRIC, "the arm of it that the call is in")
+SHADOW = _ours("postern.shadow", "string", On.SERVER, "what a route of mode shadow would have done, written as the decision")
+SHADOW_ROUTE = _ours("postern.shadow_route", "string", On.METRIC, "the route in shadow")
+SHADOW_DIFFERS = _ours(
+    "postern.shadow_differs", "boolean", On.SERVER | On.METRIC, "whether that asks another target first, or for another model"
+)
 RULE = _ours("postern.rule", "string", On.SERVER | On.EVENT | On.METRIC, "the rule that refused the call")
 REFUSAL_CODE = _ours("postern.code", "string", On.EVENT | On.METRIC, "the kind of a refusal, as in the error body")
 ATTEMPT = _ours("postern.attempt", "int", On.CLIENT | On.EVENT, "which attempt of the call: 1, 2, …")
@@ -289,6 +296,9 @@ SAVED_METRIC = _counter("postern.saved", unit=USD, meaning="cost that the cache 
 CACHE_LOOKUPS_METRIC = _counter("postern.cache.lookups", unit="{lookup}", meaning="calls that a rule of the cache applied to, by result")
 FAILOVERS_METRIC = _counter("postern.failovers", unit="{failover}", meaning="attempts at another target than the one before")
 RETRIES_METRIC = _counter("postern.retries", unit="{retry}", meaning="attempts at the same target as the one before")
+SHADOWS_METRIC = _counter(
+    "postern.shadow.calls", unit=CALLS, meaning="calls that a route in shadow would have taken, by whether it differs"
+)
 REFUSALS_METRIC = _counter("postern.refusals", unit=CALLS, meaning="calls refused before an upstream was asked, by rule and code")
 OVERHEAD_METRIC = _seconds("postern.overhead", "Postern's own share of calls, by phase", boundaries=OVERHEAD_BOUNDARIES_S)
 PRICES_UNKNOWN_METRIC = _counter("postern.prices.unknown", unit=ATTEMPTS, meaning="attempts with usage and no known price")

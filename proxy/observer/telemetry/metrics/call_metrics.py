@@ -36,6 +36,7 @@ class CallMetrics:
         self._overhead = histogram(names.OVERHEAD_METRIC)
         self._calls = counter(names.CALLS_METRIC)
         self._cache_lookups = counter(names.CACHE_LOOKUPS_METRIC)
+        self._shadows = counter(names.SHADOWS_METRIC)
         self._saved = counter(names.SAVED_METRIC)
         self._refusals = counter(names.REFUSALS_METRIC)
         self._attempts = attempt_metrics(conventions, instruments)
@@ -56,10 +57,13 @@ class CallMetrics:
     def _observe_call(self, record: CallRecord, span: Context) -> None:
         route: Labels = {} if record.route is None else {names.ROUTE: record.route}
         self._server_duration.record(seconds(record.start_ns, record.end_ns), _server_labels(record), span)
-        self._calls.add(1, {names.OUTCOME: record.outcome.value, **route}, span)
+        self._calls.add(1, {names.OUTCOME: record.outcome.value, **route, **_arm(record)}, span)
         before_s = record.overhead_before_ns / 1e9
         for phase, phase_s in (("request", before_s), ("reply", max(0.0, record.overhead_ns / 1e9 - before_s))):
             self._overhead.record(phase_s, {names.PHASE: phase, **route}, span)
+        if record.shadow is not None:
+            shadow: Labels = {names.SHADOW_ROUTE: record.shadow.route, names.SHADOW_DIFFERS: record.shadow.differs}
+            self._shadows.add(1, shadow, span)
         if record.cache is not None:
             self._cache_lookups.add(1, {names.CACHE: record.cache, **route}, span)
         if record.saved_nusd:
@@ -110,6 +114,12 @@ def _payer(labels: Mapping[str, str]) -> Labels:
     return {names.LABEL_ATTRIBUTES[label]: labels[label] for label in PAYER_LABELS if label in labels}
 
 
+def _arm(record: CallRecord) -> Labels:
+    if record.experiment is None or record.arm is None:
+        return {}
+    return {names.EXPERIMENT: record.experiment, names.ARM: record.arm}
+
+
 def _price_labels(attempt: AttemptRecord) -> Labels:
     labels: Labels = {names.PROVIDER: provider_name(attempt.provider)}
     if attempt.model:
@@ -118,7 +128,7 @@ def _price_labels(attempt: AttemptRecord) -> Labels:
 
 
 def _cost_labels(record: CallRecord, attempt: AttemptRecord) -> Labels:
-    labels = _price_labels(attempt) | {names.TARGET: attempt.target} | _payer(record.labels)
+    labels = _price_labels(attempt) | {names.TARGET: attempt.target} | _payer(record.labels) | _arm(record)
     if record.route is not None:
         labels[names.ROUTE] = record.route
     return labels

@@ -25,6 +25,7 @@ CLOSED_LABELS = frozenset(
         names.PROTOCOL_VERSION,
         names.PHASE,
         names.CACHE,
+        names.SHADOW_DIFFERS,
         names.OPERATION,
     }
 )

@@ -130,7 +130,12 @@ def _braces(pairs: list[str]) -> str:
 
 
 def _label_pairs(labels: Labels) -> list[str]:
-    return [f'{label_name(name)}="{str(value).translate(_ESCAPES)}"' for name, value in (labels or {}).items()]
+    return [f'{label_name(name)}="{_text(value).translate(_ESCAPES)}"' for name, value in (labels or {}).items()]
+
+
+def _text(value: object) -> str:
+    """True and false as a collector writes them."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _number(value: float) -> str:

@@ -41,6 +41,11 @@ def server_attributes(record: CallRecord, vocabulary: Vocabulary) -> Attributes:
     put(attributes, names.ERROR_TYPE, server_error_type(record))
     put(attributes, names.DECISION, record.decision)
     put(attributes, names.RULE, record.rule)
+    put(attributes, names.EXPERIMENT, record.experiment)
+    put(attributes, names.ARM, record.arm)
+    if record.shadow is not None:
+        attributes[names.SHADOW] = record.shadow.decision
+        attributes[names.SHADOW_DIFFERS] = record.shadow.differs
     if record.attempts:
         attributes[names.TARGET] = record.attempts[-1].target
         attributes[names.RETRIES] = len(record.attempts) - 1
