@@ -51,6 +51,16 @@ class Secret:
         raise TypeError("a secret is not written anywhere")
 
 
+NUSD_PER_USD = 1_000_000_000
+
+
+def usd_text(nusd: int) -> str:
+    """Nano-USD as a plain decimal number of USD, exact, without needless zeros: 1500 is 0.0000015."""
+    whole, fraction = divmod(abs(nusd), NUSD_PER_USD)
+    sign = "-" if nusd < 0 else ""
+    return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".")
+
+
 class Outcome(StrEnum):
     """How an attempt, and in the end the call, went. Retry, breaker and metrics all use this one class."""
 

@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.call import Price
 from proxy.config.schema import Config, KeepConfig, OtlpConfig, TargetConfig
-from proxy.records import FRAME_HEADER_BYTES
+from proxy.records import framed
 
 
 class PricedTarget(msgspec.Struct, frozen=True):
@@ -68,8 +68,7 @@ def _priced(target: TargetConfig) -> PricedTarget:
 
 def encode_settings(settings: ObserverSettings) -> bytes:
     """The settings as one frame: 4 bytes of big-endian length, then msgpack."""
-    payload = msgspec.msgpack.encode(settings)
-    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+    return framed(msgspec.msgpack.encode(settings))
 
 
 def decode_settings(payload: bytes) -> ObserverSettings:

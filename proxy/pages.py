@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from proxy.records import FRAME_HEADER_BYTES, MAX_FRAME_BYTES
+from proxy.records import MAX_FRAME_BYTES, framed
 
 TEXT_TYPE = "text/plain; charset=utf-8"
 MAX_BODY_BYTES = MAX_FRAME_BYTES - (1 << 10)
@@ -52,15 +52,11 @@ def text_page(status: int, text: str) -> Page:
 
 def encode_page_request(request: PageRequest) -> bytes:
     """The question as one frame: 4 bytes of big-endian length, then msgpack."""
-    return _framed(_encode(request))
+    return framed(_encode(request))
 
 
 def encode_page_reply(number: int, page: Page) -> bytes:
     """The answer as one frame. A page that no frame holds becomes a 500 that says so."""
     if len(page.body) > MAX_BODY_BYTES:
         page = text_page(500, f"The page has {len(page.body)} bytes, and {MAX_BODY_BYTES} are the most there may be.")
-    return _framed(_encode(PageReply(number, page)))
-
-
-def _framed(payload: bytes) -> bytes:
-    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+    return framed(_encode(PageReply(number, page)))

@@ -182,10 +182,14 @@ _gate_report_decoder = msgspec.msgpack.Decoder(GateReport)
 _SMALL_MAP = range(0x80, 0x90)  # how msgpack begins a map of at most 15 members, and nothing else
 
 
+def framed(payload: bytes) -> bytes:
+    """A payload as one frame: 4 bytes of big-endian length before it."""
+    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+
+
 def encode_record(record: CallRecord) -> bytes:
     """The record as one frame: 4 bytes of big-endian length, then msgpack."""
-    payload = _encoder.encode(record)
-    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+    return framed(_encoder.encode(record))
 
 
 def decode_record(payload: bytes | memoryview) -> CallRecord:
@@ -195,15 +199,14 @@ def decode_record(payload: bytes | memoryview) -> CallRecord:
 
 def encode_gate_report(report: GateReport) -> bytes:
     """The report as one frame, among those of records."""
-    payload = _encoder.encode(report)
-    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+    return framed(_encoder.encode(report))
 
 
 def decode_frame(payload: bytes | memoryview) -> CallRecord | GateReport:
     """What the gate sent in a frame. Raises msgspec.DecodeError."""
     if payload and payload[0] in _SMALL_MAP:
         return _gate_report_decoder.decode(payload)
-    return _decoder.decode(payload)
+    return decode_record(payload)
 
 
 class ObserverReport(msgspec.Struct, gc=False):
@@ -215,8 +218,7 @@ class ObserverReport(msgspec.Struct, gc=False):
 
 def encode_report(report: ObserverReport) -> bytes:
     """The report as one frame."""
-    payload = _encoder.encode(report)
-    return len(payload).to_bytes(FRAME_HEADER_BYTES, "big") + payload
+    return framed(_encoder.encode(report))
 
 
 class FrameReader:

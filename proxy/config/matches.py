@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from zoneinfo import ZoneInfo
 
 from proxy.config.endpoints import header_name_message
 from proxy.config.nodes import join_key
@@ -79,6 +78,8 @@ def _time(path: str, time: TimeOfDay) -> Iterator[tuple[str, str]]:
 
 
 def _is_zone(name: str) -> bool:
+    from zoneinfo import ZoneInfo  # only for who asks for the time
+
     try:
         return bool(ZoneInfo(name).key)
     except (KeyError, ValueError, OSError):  # unknown; no name of a zone; the name of a folder of zones

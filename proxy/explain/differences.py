@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from proxy.call import usd_text
 from proxy.explain.recorded import RecordedCall
 from proxy.explain.replay import Fate, Replay, before
 from proxy.explain.table import printable, table
-from proxy.observer.ledger.rows import iso_time, usd_text
+from proxy.observer.ledger.rows import iso_time
 
 MAX_ROWS = 20  # of a table of pairs: the most frequent ones
 Place = tuple[str | None, str | None]

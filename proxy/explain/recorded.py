@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from proxy.call import Outcome, Usage
+from proxy.call import NUSD_PER_USD, Outcome, Usage
 from proxy.explain.ask import Misused
 from proxy.observer.ledger.read import read_calls
 from proxy.observer.ledger.rows import MAX_INTEGER, row_json
@@ -23,7 +23,6 @@ from proxy.policy.plan import BREAKER_OPEN
 
 LEDGER = "ledger"
 """What stands for the ledger of the configuration, where a file may be named."""
-NUSD_PER_USD = 1_000_000_000
 MAX_USD = 1e6  # of one call: up to there a float is exact to the nano-USD
 MAX_MS = 1e12
 SQLITE_MAGIC = b"SQLite format 3\0"

@@ -21,8 +21,6 @@ from proxy.pipeline.upstream_request import UpstreamRequest, upstream_request
 from proxy.ports import ClientReply, UpstreamReply
 from proxy.wire.urls import join, without_query_key
 
-MAX_REFUSAL_BYTES = 64 << 10
-
 
 async def run_attempts(gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply) -> None:
     """Ask the plan's targets, one after the other, until a reply is passed on. Raises what the client is to be told otherwise."""

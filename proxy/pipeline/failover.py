@@ -12,6 +12,7 @@ from typing import assert_never
 from proxy.call import HeaderList, Outcome
 from proxy.config.schema import FailoverConfig, TargetChoice
 from proxy.errors import AllTargetsFailed, ConnectFailed, PosternError, UpstreamClosed, UpstreamError, UpstreamTimeout
+from proxy.pipeline.known import may_be_paid
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import AttemptState, CallState
 from proxy.policy.credentials import Credentials
@@ -162,7 +163,7 @@ class Failover:
         """Ask these in place of the rest of the plan, those left out that were asked; none: the plan stays."""
         if choices:
             steps = [step for step in dict.fromkeys(self._expanded(choices)) if (step.target, step.model) not in self._asked]
-            self._steps = (*self._steps[: self._index + 1], *filter(self._may_be_paid, steps))
+            self._steps = (*self._steps[: self._index + 1], *(step for step in steps if may_be_paid(self._runtime, self._call, step)))
 
     def _expanded(self, choices: Sequence[TargetChoice]) -> Iterator[Candidate]:
         """The choices in their order; an alias stands for its targets in theirs."""
@@ -171,19 +172,12 @@ class Failover:
             for one in alias.targets if alias is not None else (choice,):
                 yield Candidate(one.target, one.model)
 
-    def _may_be_paid(self, step: Candidate) -> bool:
-        runtime, call = self._runtime, self._call
-        model = step.model or call.model
-        if not runtime.refuse_unpriced or not call.api.billable or model is None:
-            return True
-        return runtime.prices.known(runtime.endpoints[step.target].target, model)
-
     def _following(self) -> int | None:
         """The next step that takes calls now; the plan was made before these attempts."""
         return next((index for index in range(self._index + 1, len(self._steps)) if self._takes_calls(self._steps[index].target)), None)
 
     def _takes_calls(self, target: str) -> bool:
-        state, most = self._runtime.states[target], self._runtime.config.targets[target].limits.concurrency
+        state, most = self._runtime.states[target], self._runtime.concurrency[target]
         return state.breaker.admits(self._gate.clock.monotonic_ns()) and (most is None or state.in_flight < most)
 
 

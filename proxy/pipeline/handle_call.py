@@ -15,7 +15,7 @@ from proxy.call import Outcome
 from proxy.errors import AllTargetsFailed, BodyTooLarge, ClientGone, NoRoute, PosternError, UnknownPrice
 from proxy.pipeline.attempts import run_attempts
 from proxy.pipeline.explain import asks_to_explain, explain_call
-from proxy.pipeline.known import Knowledge
+from proxy.pipeline.known import Knowledge, may_be_paid
 from proxy.pipeline.refuse import send_error
 from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Gate, Runtime
@@ -139,7 +139,7 @@ def route(gate: Gate, call: CallState, runtime: Runtime, decide: Decide) -> None
         told = "; ".join(f"{drop.target}: {drop.why}" for drop in decision.plan.dropped)
         raise AllTargetsFailed(f"No target of route '{decision.route}' can take this call ({told}).", param=decision.route, status=503)
     if runtime.refuse_unpriced and call.api.billable and model:
-        call.decision = _priced(runtime, decision, model)
+        call.decision = _priced(runtime, call, decision)
         if not call.decision.plan.steps:
             raise UnknownPrice(
                 f"Model '{model[:200]}' has no known price at target '{decision.plan.steps[0].target}', and `prices.on_unknown` is "
@@ -148,12 +148,12 @@ def route(gate: Gate, call: CallState, runtime: Runtime, decide: Decide) -> None
             )
 
 
-def _priced(runtime: Runtime, decision: RouteDecision, model: str) -> RouteDecision:
+def _priced(runtime: Runtime, call: CallState, decision: RouteDecision) -> RouteDecision:
     """The decision, and that of a route in shadow, without the steps whose price isn't known."""
     plan = decision.plan
     if decision.shadow is not None:
-        decision = msgspec.structs.replace(decision, shadow=_priced(runtime, decision.shadow, model))
-    steps = tuple(step for step in plan.steps if runtime.prices.known(runtime.endpoints[step.target].target, step.model or model))
+        decision = msgspec.structs.replace(decision, shadow=_priced(runtime, call, decision.shadow))
+    steps = tuple(step for step in plan.steps if may_be_paid(runtime, call, step))
     if len(steps) == len(plan.steps):
         return decision
     unpriced = tuple(Dropped(step.target, step.model, NO_PRICE) for step in plan.steps if step not in steps)

@@ -5,12 +5,10 @@ Here: what goes upstream, what comes back, and the `x-postern-*` fields. Not her
 
 from __future__ import annotations
 
-from proxy.call import Cost, HeaderList
+from proxy.call import Cost, HeaderList, usd_text
 from proxy.pipeline.runtime import Endpoint
 from proxy.pipeline.state import AttemptState, CallState
 from proxy.wire.headers import forward_request_headers
-
-NUSD_PER_USD = 1_000_000_000
 
 
 def upstream_headers(call: CallState, attempt: AttemptState, injected: bool) -> HeaderList:
@@ -56,10 +54,3 @@ def own_headers(call: CallState, attempt: AttemptState | None, cost: Cost | None
 def _field_value(text: str) -> bytes:
     """A client's word as a header value: no byte that could end the field."""
     return "".join(character if " " <= character <= "~" else "?" for character in text[:256]).encode()
-
-
-def usd_text(nusd: int) -> str:
-    """Nano-USD as a plain decimal number of USD, exact: 1500 -> 0.0000015."""
-    sign, nusd = ("-", -nusd) if nusd < 0 else ("", nusd)
-    whole, fraction = divmod(nusd, NUSD_PER_USD)
-    return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".")

@@ -141,3 +141,11 @@ class Knowledge:
             target, choice.model or call.model, None, usage, at_unix_s, duration_s=state.latency_s or 0.0, service_tier=None
         )
         return cost.total_nusd if cost is not None else None
+
+
+def may_be_paid(runtime: Runtime, call: CallState, step: Candidate) -> bool:
+    """Whether `prices.on_unknown` lets a target be asked: not with `refuse`, where the price of a billable call isn't known."""
+    model = step.model or call.model
+    if not runtime.refuse_unpriced or not call.api.billable or model is None:
+        return True
+    return runtime.prices.known(runtime.endpoints[step.target].target, model)

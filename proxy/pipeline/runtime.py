@@ -82,7 +82,6 @@ class Runtime:
         self.states: dict[str, TargetState] = {}  # by target; set when it is put in force
         self.endpoints = {name: endpoint_for(target, environment) for name, target in targets.items()}
         self.credentials = {name: Credentials(len(target.credentials)) for name, target in targets.items()}
-        self.breakers = {name: target.breaker for name, target in config.targets.items()}
         self.concurrency = {name: target.limits.concurrency for name, target in config.targets.items()}
         strategies = {route.strategy for route in config.routes} | {model.strategy for model in config.models.values()}
         self.uses_headroom = "headroom" in strategies
@@ -152,9 +151,9 @@ class Gate:
         What is known of a target outlives this, under its name. What is known of one that is gone lives as long as calls that may ask it.
         """
         now_ns, states = self.clock.monotonic_ns(), {}
-        for name, limits in runtime.breakers.items():
-            states[name] = self.states.get(name) or TargetState(limits, now_ns)
-            states[name].breaker.limits = limits
+        for name, target in runtime.config.targets.items():
+            states[name] = self.states.get(name) or TargetState(target.breaker, now_ns)
+            states[name].breaker.limits = target.breaker
         _keep_credentials(self.runtime, runtime)
         self.runtime, self.states, runtime.states = runtime, states, states
 

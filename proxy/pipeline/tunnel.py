@@ -24,7 +24,6 @@ from proxy.wire.retry_after import retry_after_s
 from proxy.wire.urls import join, without_query_key
 from proxy.wire.websocket import FrameReader, negotiated_deflate
 
-HANDSHAKE_FIELDS = (b"upgrade", b"connection")
 MAX_REFUSAL_BYTES = 1 << 20
 USAGE_MARK = b'"usage"'
 PROTOCOLS = b"sec-websocket-protocol"

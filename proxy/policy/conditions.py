@@ -10,15 +10,11 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from fnmatch import translate
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from proxy.call import HeaderList
 from proxy.config.schema import Bounds, Match, TimeOfDay
-
-READ_FROM_PROMPT = frozenset({"images", "input_tokens"})
-"""Conditions that cost a walk through the prompt: it is made only for a configuration that has one of them."""
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MINUTES_PER_HOUR = 60
@@ -113,6 +109,8 @@ def _within(bounds: Bounds, value: int | None) -> bool:
 
 def _time(part: TimeOfDay) -> Test:
     """By the clock on the wall there: an hour that is left out in spring matches nothing, one that comes twice in autumn matches twice."""
+    from zoneinfo import ZoneInfo  # only for who asks for the time
+
     zone = ZoneInfo(part.time_zone)
     after, before = _minute(part.after), _minute(part.before)
     begins_on = frozenset(WEEKDAYS.index(day) for day in part.days or WEEKDAYS)

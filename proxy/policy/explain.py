@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from proxy.call import NUSD_PER_USD
 from proxy.config.schema import FailoverConfig, Match, RouteConfig
 from proxy.policy.conditions import RouteFacts, conditions_of
 from proxy.policy.experiment import Assigned
@@ -19,7 +20,6 @@ from proxy.policy.plan import Choice, Group, Plan
 from proxy.policy.routing import Decide, PlanFacts, RouteDecision
 
 MAX_TOLD_CHARS = 256
-NUSD_PER_USD = 1_000_000_000
 ONLY_TARGET = "the only target"
 LAST_RESORT = "every breaker is open, and this one closes soonest"
 

@@ -36,17 +36,13 @@ class Abilities(msgspec.Struct, frozen=True):
     """What a target's model can do. None = not known, which is no reason to leave it out."""
 
     context_window: int | None = None  # tokens, input and output together
-    lacks: frozenset[str] = frozenset()  # of NEEDS
-
-
-NEEDS = ("vision", "tools", "json_schema")
-"""What a request may need of a model, beside room."""
+    lacks: frozenset[str] = frozenset()  # vision, tools, json_schema
 
 
 class Needs(msgspec.Struct, frozen=True):
     """What this request needs of a model."""
 
-    of: frozenset[str] = frozenset()  # of NEEDS
+    of: frozenset[str] = frozenset()  # vision, tools, json_schema
     input_tokens: int | None = None  # estimated low: a target is left out only if the prompt can't fit
 
 

@@ -11,10 +11,9 @@ from fractions import Fraction
 
 import msgspec
 
-from proxy.call import Cost, Price, Usage
+from proxy.call import NUSD_PER_USD, Cost, Price, Usage
 from proxy.policy.price_match import UsdPrice
 
-NUSD_PER_USD = 10**9
 MICROSECONDS = 10**6
 
 PER_TOKEN = Fraction(NUSD_PER_USD, 10**6)

@@ -52,7 +52,7 @@ class CompiledRoute(msgspec.Struct, frozen=True):
     choices: tuple[Choice, ...]  # all of the group's, also those within groups
     has_choice: bool  # a target may be left out because another can do more: the only one never is, for a guess
     goes_by_cost: bool
-    lacking: frozenset[str]  # of NEEDS: what at least one of the targets can't do
+    lacking: frozenset[str]  # of vision, tools, json_schema: what at least one of the targets can't do
     is_shadow: bool = False
     experiment: ExperimentConfig | None = None
 
@@ -75,23 +75,24 @@ class Router:
 
     def __init__(self, config: Config) -> None:
         self.abilities = {name: Abilities(target.context_window, frozenset(target.lacks)) for name, target in config.targets.items()}
-        self._concurrency = {name: target.limits.concurrency for name, target in config.targets.items()}
         self._aliases = {alias: _alias_group(alias, model) for alias, model in config.models.items()}
         self._declared = [self._compiled(route) for route in _declared(config)]  # in their order, also those in shadow
         self._routes = [route for route in self._declared if not route.is_shadow]
         self._has_shadows = len(self._routes) < len(self._declared)
         self._alias_routes = {alias: self._ready(IMPLICIT_ROUTE, (), group) for alias, group in self._aliases.items()}
-        self._always = self._constant()
+        self._always = self._constant(config)
         self.asks = frozenset(condition.key for route in self._declared for condition in route.conditions)
         """The keys of all conditions: a fact that none of them stands for may be left out of RouteFacts."""
 
-    def _constant(self) -> RouteDecision | None:
+    def _constant(self, config: Config) -> RouteDecision | None:
         """The decision that no call can change, if there is one: the plain pass-through costs nothing."""
         if len(self._routes) != 1 or self._routes[0].conditions or self._aliases or self._has_shadows or self._routes[0].experiment:
             return None
         route = self._routes[0]
         only = route.group.members[0]
-        if route.has_choice or not isinstance(only, Choice) or route.failover is not None or self._concurrency[only.target] is not None:
+        if route.has_choice or not isinstance(only, Choice) or route.failover is not None:
+            return None
+        if config.targets[only.target].limits.concurrency is not None:
             return None
         return RouteDecision(route.name, Plan((Candidate(only.target, only.model),)))
 

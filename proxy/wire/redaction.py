@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 Clean = Callable[[str], str]
@@ -37,12 +38,13 @@ def _passes_iban(text: str) -> bool:
 class _Pattern(NamedTuple):
     kind: str
     needs: tuple[str, ...]  # one of these is in every text that can match; () if nothing so simple is
-    search: re.Pattern[str]
+    expression: str
+    flags: int
     check: Callable[[str], bool] | None = None
 
 
 def _pattern(kind: str, needs: str, expression: str, check: Callable[[str], bool] | None = None, flags: int = 0) -> _Pattern:
-    return _Pattern(kind, tuple(needs.split()), re.compile(expression, flags | re.ASCII), check)
+    return _Pattern(kind, tuple(needs.split()), expression, flags | re.ASCII, check)
 
 
 _TOKEN = r"[A-Za-z0-9_-]"
@@ -78,13 +80,19 @@ _PATTERNS = (
 _ANY_DIGITS = re.compile(r"\d\d")
 
 
+@cache
+def _compiled_patterns() -> tuple[tuple[_Pattern, re.Pattern[str]], ...]:
+    """The built-in patterns, ready: it takes 3 ms, which only who redacts has to spend."""
+    return tuple((pattern, re.compile(pattern.expression, pattern.flags)) for pattern in _PATTERNS)
+
+
 def redactor(patterns: Sequence[str] = ()) -> Clean:
     """What takes out the built-in kinds, and as `custom` what matches one of `patterns`, RE2 expressions that were checked at load."""
-    custom = _compiled(patterns)
+    known, custom = _compiled_patterns(), _compiled(patterns)
 
     def clean(text: str) -> str:
         if len(text) >= SHORTEST_FOUND:
-            text = _without_known(text)
+            text = _without_known(text, known)
         for expression in custom:
             text = expression(text)
         return text
@@ -92,16 +100,16 @@ def redactor(patterns: Sequence[str] = ()) -> Clean:
     return clean
 
 
-def _without_known(text: str) -> str:
+def _without_known(text: str, known: Sequence[tuple[_Pattern, re.Pattern[str]]]) -> str:
     has_digits = _ANY_DIGITS.search(text) is not None
-    for kind, needs, search, check in _PATTERNS:
-        may_match = has_digits and not needs
-        for need in needs:  # not `any`: this runs for every text, and a generator costs more than the search
+    for pattern, search in known:
+        may_match = has_digits and not pattern.needs
+        for need in pattern.needs:  # not `any`: this runs for every text, and a generator costs more than the search
             if need in text:
                 may_match = True
                 break
         if may_match:
-            text = search.sub(_replacement(mark(kind), check), text)
+            text = search.sub(_replacement(mark(pattern.kind), pattern.check), text)
     return text
 
 

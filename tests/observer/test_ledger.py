@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.call import Cost, Outcome, Usage
+from proxy.call import Cost, Outcome, Usage, usd_text
 from proxy.observer import counters
 from proxy.observer.counters import Counters
 from proxy.observer.ledger import store
 from proxy.observer.ledger.read import read_calls
-from proxy.observer.ledger.rows import COLUMNS, CONTENT_COLUMN, Row, SqlRow, iso_time, row_json, sql_row, usd_text
+from proxy.observer.ledger.rows import COLUMNS, CONTENT_COLUMN, Row, SqlRow, iso_time, row_json, sql_row
 from proxy.observer.ledger.store import SCHEMA_VERSION, LedgerFile
 from proxy.observer.ledger.writer import LedgerWriter
 from proxy.observer.progress import Party, Progress

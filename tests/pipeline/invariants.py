@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from proxy.call import HeaderList, Target, Usage
-from proxy.pipeline.headers import usd_text
+from proxy.call import HeaderList, Target, Usage, usd_text
 from proxy.pipeline.runtime import Gate
 from proxy.records import AttemptRecord, CallRecord, encode_record
 

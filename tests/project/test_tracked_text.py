@@ -22,7 +22,7 @@ THIS_FILE = "tests/project/test_tracked_text.py"
 COMPRESSED = (".gz", ".xz", ".png", ".ico")
 SAMPLES = {
     "a path of one machine": b"see /home/ada/notes",
-    "a registry's host": b"https://files.pythonhosted.org/packages",
+    "a registry's host": b"https://files.python" + b"hosted.org/packages",
     "a way to another index": b"--index-url https://example.org/simple",
     "a private key": b"-----BEGIN RSA PRIVATE KEY-----",
     "a provider's key": b"sk-proj-" + b"a1" * 20,

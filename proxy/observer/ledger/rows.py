@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from proxy.call import usd_text
 from proxy.observer.totals import call_totals
 from proxy.records import CallRecord, PlanRecord
 
@@ -237,10 +238,3 @@ def iso_time(time_ns: int) -> str:
     """A Unix time as ISO 8601 in UTC, to the millisecond."""
     moment = _EPOCH + timedelta(milliseconds=time_ns // 1_000_000)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def usd_text(nusd: int) -> str:
-    """Nano-USD as an exact decimal of USD, without needless zeros: 1234567 is 0.001234567."""
-    whole, fraction = divmod(abs(nusd), 1_000_000_000)
-    sign = "-" if nusd < 0 else ""
-    return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".")

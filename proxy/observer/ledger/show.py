@@ -9,8 +9,9 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from proxy.call import usd_text
 from proxy.observer.ledger.read import read_calls
-from proxy.observer.ledger.rows import Row, iso_time, row_json, usd_text
+from proxy.observer.ledger.rows import Row, iso_time, row_json
 from proxy.observer.ledger.store import LEDGER_NAME
 
 POLL_S = 0.3  # how long the caller's `wait` should take

@@ -17,10 +17,9 @@ from proxy.observer.telemetry.keep import is_refusal
 from proxy.observer.telemetry.metrics.instruments import NO_SPAN, Instruments, span_of
 from proxy.observer.telemetry.metrics.labels import Labels
 from proxy.observer.telemetry.metrics.operation_metrics import Conventions, attempt_metrics, operation_labels, seconds
+from proxy.observer.telemetry.spans.attribute_values import usd
 from proxy.observer.telemetry.spans.attributes import client_error_type, provider_name, server_error_type
 from proxy.records import AttemptRecord, CallRecord
-
-_NUSD_PER_USD = 1_000_000_000
 
 PAYER_LABELS = ("tenant", "app", "task")
 """Labels of a call that its cost is told by."""
@@ -70,7 +69,7 @@ class CallMetrics:
             labels: Labels = {**_payer(record.labels), **route}
             if record.requested_model:
                 labels[names.REQUEST_MODEL] = record.requested_model
-            self._saved.add(record.saved_nusd / _NUSD_PER_USD, labels, span)
+            self._saved.add(usd(record.saved_nusd), labels, span)
         if is_refusal(record):
             code: Labels = {names.REFUSAL_CODE: record.error_type or names.OTHER}
             self._refusals.add(1, code if record.rule is None else {**code, names.RULE: record.rule}, span)
@@ -83,7 +82,7 @@ class CallMetrics:
         if not record.billable:
             return
         if attempt.cost is not None:
-            self._cost.add(attempt.cost.total_nusd / _NUSD_PER_USD, _cost_labels(record, attempt), span)
+            self._cost.add(usd(attempt.cost.total_nusd), _cost_labels(record, attempt), span)
         elif attempt.unpriced:
             self._unpriced.add(1, _price_labels(attempt), span)
 

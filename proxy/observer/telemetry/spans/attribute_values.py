@@ -5,14 +5,14 @@ Here: the types, and the bounds every span keeps. Not here: which attributes the
 
 from __future__ import annotations
 
+from proxy.call import NUSD_PER_USD
+
 AttributeValue = str | bool | int | float | list[str]
 Attributes = dict[str, AttributeValue]
 
 MAX_TEXT_CHARS = 1024  # a client may name a model of a megabyte
 MAX_LIST_ITEMS = 64
 MAX_ATTRIBUTES = 128  # of one span: what backends take by default
-
-_NUSD_PER_USD = 1_000_000_000
 
 
 def put(attributes: Attributes, name: str, value: AttributeValue | None) -> None:
@@ -23,7 +23,7 @@ def put(attributes: Attributes, name: str, value: AttributeValue | None) -> None
 
 def usd(nusd: int) -> float:
     """Nano-USD as USD."""
-    return nusd / _NUSD_PER_USD
+    return nusd / NUSD_PER_USD
 
 
 def clip(text: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from proxy.call import Outcome
+from proxy.observer.call_log import LEVELS, Level
 from proxy.observer.telemetry import names
 from proxy.observer.telemetry.spans.attribute_values import clip
 from proxy.observer.telemetry.spans.attributes import client_attributes
@@ -30,18 +30,12 @@ from proxy.records import AttemptRecord, CallRecord
 
 RECORDS_FIELD = 2  # of ScopeLogs
 
-_INFO = varint_field(2, 9) + text_field(3, "INFO")
-_WARN = varint_field(2, 13) + text_field(3, "WARN")
-_ERROR = varint_field(2, 17) + text_field(3, "ERROR")
-
-SEVERITIES = {
-    Outcome.SUCCEEDED: _INFO,
-    Outcome.REJECTED: _WARN,
-    Outcome.THROTTLED: _WARN,
-    Outcome.ABANDONED: _WARN,
-    Outcome.FAILED: _ERROR,
-    Outcome.INTERRUPTED: _ERROR,
+_SEVERITIES: dict[Level, bytes] = {
+    "info": varint_field(2, 9) + text_field(3, "INFO"),
+    "warning": varint_field(2, 13) + text_field(3, "WARN"),
+    "error": varint_field(2, 17) + text_field(3, "ERROR"),
 }
+SEVERITIES = {outcome: _SEVERITIES[level] for outcome, level in LEVELS.items()}
 """How grave an outcome is."""
 
 
