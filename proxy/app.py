@@ -153,6 +153,7 @@ class App:
 
     async def _close(self, admin: AdminServer, admin_listener: asyncio.Server) -> None:
         await self._server.shutdown(0.1)
+        await self._gate.mirrors.stop()
         await self._observer.stop()
         admin_listener.close()
         await admin.server.shutdown(0.1)
@@ -225,7 +226,12 @@ class App:
         while True:
             breaker_log.tell(self._gate)
             self._observer.link.report(
-                GateReport(self._gate.in_flight, dict(self._observer.link.dropped), breakers=breaker_states(self._gate))
+                GateReport(
+                    self._gate.in_flight,
+                    dict(self._observer.link.dropped),
+                    breakers=breaker_states(self._gate),
+                    unmirrored=dict(self._gate.unmirrored),
+                )
             )
             await asyncio.sleep(REPORT_S)
 

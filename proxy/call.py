@@ -69,7 +69,7 @@ class Outcome(StrEnum):
     THROTTLED = "throttled"  # 429, 529
     FAILED = "failed"  # the upstream's fault, or ours, before a byte of the reply was sent on
     INTERRUPTED = "interrupted"  # it broke after the first byte of the reply
-    ABANDONED = "abandoned"  # the client left
+    ABANDONED = "abandoned"  # the client left; of an attempt also: another one was faster
 
 
 class UsageSource(StrEnum):

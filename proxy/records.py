@@ -5,12 +5,20 @@ Here: the CallRecord and its parts, length-prefixed msgpack framing. Not here: s
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from proxy.call import Cost, Outcome, Usage
 
 CHUNK_GAP_BOUNDARIES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """Upper bounds of AttemptRecord.chunk_gaps, which has one count more: wire.md A3's boundaries of a duration."""
+
+AttemptCause = Literal["hedge", "continuation"]
+"""What an attempt was made for, if not to ask the next one of the plan: beside one that was slow, or to go on where a stream had broken."""
+
+MIRROR_OF = "mirror of "
+"""How the decision of a copied call begins; the id of the client's call comes next."""
 
 FRAME_HEADER_BYTES = 4
 MAX_FRAME_BYTES = 32 << 20
@@ -89,6 +97,10 @@ class AttemptRecord(msgspec.Struct, gc=False, array_like=True):
     chunk_gaps: list[int] | None = None  # how many chunks came how long after the one before, by CHUNK_GAP_BOUNDARIES_S
     changes: str | None = None  # what rules changed in the request, e.g. "set temperature; drop logit_bias"
     asked: RequestFacts | None = None  # what the request said after that; None: as the call's facts
+    cause: AttemptCause | None = None
+    seam_chars: int | None = None  # of a continuation: how much text the client had when it was asked
+    opened_breaker: bool = False  # its failure opened its target's breaker
+    recovery_ns: int | None = None  # its success closed the breaker, this long after it had opened
 
 
 class PlanRecord(msgspec.Struct, gc=False, array_like=True):
@@ -160,6 +172,27 @@ class CallRecord(msgspec.Struct, gc=False, array_like=True):
     shadow: ShadowRecord | None = None
     experiment: str | None = None  # its name, where the route has one
     arm: str | None = None  # and the arm that the call is in
+    answered_by: int | None = None  # the attempt whose reply was passed on, where that isn't the last; by its number
+    mirror_of: str | None = None  # the id of the client's call that this one is a copy of: nobody waited for it
+
+
+def decisive_attempt(record: CallRecord) -> AttemptRecord | None:
+    """The attempt that says how the call went: the one whose reply was passed on, else the last."""
+    if not record.attempts:
+        return None
+    return record.attempts[-1 if record.answered_by is None else record.answered_by - 1]
+
+
+Further = Literal["retry", "failover", "hedge", "continuation"]
+
+
+def further_of(before: AttemptRecord, attempt: AttemptRecord) -> Further:
+    """What an attempt is to the one before it."""
+    if attempt.cause == "continuation":
+        return "continuation"
+    if attempt.target == before.target:
+        return "retry"
+    return attempt.cause or "failover"
 
 
 def facts_as_sent(record: CallRecord, attempt: AttemptRecord) -> RequestFacts | None:
@@ -174,6 +207,7 @@ class GateReport(msgspec.Struct, gc=False):
     dropped: dict[str, int] = {}  # records that never reached the observer, by cause, since start
     breakers: dict[str, str] = {}  # by target: closed | open | half_open
     budgets: dict[str, float] = {}  # by rule: used / limit of the scope that is fullest
+    unmirrored: dict[str, int] = {}  # copies of calls that weren't sent, by cause, since start
 
 
 _encoder = msgspec.msgpack.Encoder()

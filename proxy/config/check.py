@@ -14,7 +14,14 @@ from proxy.config.endpoints import Address, header_name_message, header_text_mes
 from proxy.config.matches import match_problems
 from proxy.config.nodes import join_key
 from proxy.config.problems import Place, Problems, did_you_mean, shown
-from proxy.config.rules import experiment_problems, failover_problems, request_problems, strategy_problems
+from proxy.config.rules import (
+    experiment_problems,
+    failover_problems,
+    hedge_problems,
+    mirror_problems,
+    request_problems,
+    strategy_problems,
+)
 from proxy.config.schema import PASSTHROUGH, PER_MILLION, Config, ModelConfig, RouteConfig, TargetChoice, TargetConfig
 from proxy.config.shadows import shadows
 from proxy.config.telemetry import telemetry_problems
@@ -142,6 +149,13 @@ class Checker:
         if route.experiment is not None:
             self._report_all(experiment_problems(f"{path}.experiment", route.experiment, self._is_sound))
         self._check_failover(f"{path}.failover", route)
+        if route.hedge is not None:
+            if len(route.to) == 1 and not self._config.models and self._is_sound(f"{path}.to"):
+                self._report(f"{path}.hedge", "does nothing: `to` names one target, and there is no alias that could stand for more")
+            self._report_all(hedge_problems(f"{path}.hedge", route.hedge, route, self._is_sound))
+        if route.mirror is not None:
+            self._report_all(mirror_problems(f"{path}.mirror", route.mirror, self._is_sound))
+            self._check_further(f"{path}.mirror.to", route.mirror.to, self._config.targets)
         first = self._route_names.setdefault(route.name, index)
         if first != index:
             self._report(f"{path}.name", f"is the name of routes[{first}] too: names must differ")
@@ -157,10 +171,14 @@ class Checker:
         self._report_all(failover_problems(path, failover, self._is_sound))
         names = [*self._config.targets, *self._config.models]
         for key, choices in (("context_window_to", failover.context_window_to), ("content_filter_to", failover.content_filter_to)):
-            self._check_choices(f"{path}.{key}", choices, names)
-            for index in range(len(choices)):
-                if (weight := f"{path}.{key}[{index}].weight") in self._found:
-                    self._report(weight, "does nothing here: these targets are asked in the order they stand in")
+            self._check_further(f"{path}.{key}", choices, names)
+
+    def _check_further(self, path: str, choices: list[TargetChoice], names: Collection[str]) -> None:
+        """A list that no strategy chooses from."""
+        self._check_choices(path, choices, names)
+        for index in range(len(choices)):
+            if (weight := f"{path}[{index}].weight") in self._found:
+                self._report(weight, "does nothing here: these targets are asked in the order they stand in")
 
     def _check_alive(self, index: int, route: RouteConfig) -> None:
         for earlier in self._sound_routes:
@@ -193,7 +211,7 @@ class Checker:
             at = f"{path}[{index}].target"
             is_alias = choice.target in aliases and choice.target not in self._config.targets
             if is_alias and choice.target not in names:
-                self._report(path, f"{self._shown(at, choice.target)} is an alias: an alias names targets only", at)
+                self._report(path, f"{self._shown(at, choice.target)} is an alias: only targets may stand here", at)
             elif choice.target:
                 self._check_target_name(path, choice.target, at, names)
             if is_alias and choice.target in names and choice.model is not None:

@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from proxy import __version__
 from proxy.config.endpoints import header_name_message
 from proxy.config.nodes import join_key
-from proxy.config.schema import NOT_YET, ExperimentConfig, FailoverConfig, ModelConfig, RequestConfig, RouteConfig, TargetChoice
+from proxy.config.schema import (
+    NOT_YET,
+    ExperimentConfig,
+    FailoverConfig,
+    HedgeConfig,
+    MirrorConfig,
+    ModelConfig,
+    RequestConfig,
+    RouteConfig,
+    TargetChoice,
+)
 
 Sound = Callable[[str], bool]
 """Whether the conversion left what stands at a path as it was written."""
@@ -31,6 +41,7 @@ NOT_CHANGED: dict[str, str] = {
 }
 """Members of a request that no rule may set, clamp or drop, and why."""
 
+_HEDGE_AFTER = re.compile(r"p[5-9][0-9]|[0-9]{1,6}(\.[0-9]{1,6})?m?s")
 _MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -92,8 +103,25 @@ def failover_problems(path: str, failover: FailoverConfig, sound: Sound) -> Iter
     backoff = failover.backoff
     if backoff.first_ms > backoff.max_s * 1000 and sound(f"{path}.backoff"):
         yield f"{path}.backoff", f"begins with {backoff.first_ms / 1000:g} s, which is more than `max_s` ({backoff.max_s:g} s)"
+    if failover.continue_midstream and failover.attempts < 2 and sound(f"{path}.continue_midstream"):
+        yield f"{path}.continue_midstream", "needs `attempts` of 2 at least: to go on is one of them"
     yield from repeats(f"{path}.context_window_to", failover.context_window_to, sound)
     yield from repeats(f"{path}.content_filter_to", failover.content_filter_to, sound)
+
+
+def hedge_problems(path: str, hedge: HedgeConfig, route: RouteConfig, sound: Sound) -> Iterator[tuple[str, str]]:
+    """What is wrong with a route's `hedge`."""
+    if sound(f"{path}.after") and _HEDGE_AFTER.fullmatch(hedge.after) is None:
+        yield f"{path}.after", "must be p50 to p99, of the route's waits so far, or a time such as 300ms or 1.5s"
+    if route.failover is not None and route.failover.attempts < 2:
+        yield path, "needs `failover.attempts` of 2 at least: the hedge is one of them"
+
+
+def mirror_problems(path: str, mirror: MirrorConfig, sound: Sound) -> Iterator[tuple[str, str]]:
+    """What is wrong with a route's `mirror`."""
+    if not mirror.to and sound(f"{path}.to"):
+        yield f"{path}.to", "names no target"
+    yield from repeats(f"{path}.to", mirror.to, sound)
 
 
 def request_problems(path: str, request: RequestConfig) -> Iterator[tuple[str, str]]:

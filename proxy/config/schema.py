@@ -211,6 +211,7 @@ class FailoverConfig(_Section, frozen=True):
     backoff: BackoffConfig = BackoffConfig()
     context_window_to: list[TargetChoice] = []  # asked where the prompt is too long for a target
     content_filter_to: list[TargetChoice] = []  # asked where a target's filter refuses the prompt
+    continue_midstream: bool = False  # a chat's stream that breaks after content was sent on is gone on with by the next attempt
 
 
 class ExperimentConfig(_Section, frozen=True):
@@ -219,6 +220,20 @@ class ExperimentConfig(_Section, frozen=True):
     name: str
     arms: dict[str, float]  # name: its share of all values; together 1
     by: str  # as sticky_by
+
+
+class HedgeConfig(_Section, frozen=True):
+    """When a call that still waits for its reply's first byte is sent to the next target too."""
+
+    after: str = "p95"  # of the route's waits so far: p50 to p99; or a time: 300ms, 1.5s
+    max_ratio: float = 0.05  # of the route's calls
+
+
+class MirrorConfig(_Section, frozen=True):
+    """Whom a part of a route's calls is copied to. Their replies are read, paid for and thrown away."""
+
+    to: list[TargetChoice]
+    ratio: float = 1.0  # of the route's calls
 
 
 class RouteConfig(_Section, frozen=True):
@@ -230,7 +245,9 @@ class RouteConfig(_Section, frozen=True):
     strategy: Strategy = "priority"
     sticky_by: str | None = None
     failover: FailoverConfig | None = None  # None: the defaults, where there is more than one target
+    hedge: HedgeConfig | None = None
     request: RequestConfig | None = None
+    mirror: MirrorConfig | None = None
     capture_content: Capture | None = None  # None: as `telemetry.capture_content` says
     experiment: ExperimentConfig | None = None
     mode: RouteMode = "enforce"
@@ -272,9 +289,7 @@ NOT_YET: dict[str, str] = {
     "alerts": "alerts",
     "notify": "alerts",
     "telemetry.http_client_spans": "aiohttp client spans",
-    "routes[].hedge": "hedging",
     "routes[].critical": "budgets",
-    "routes[].mirror": "mirroring",
     "routes[].match.tenant": "identity labels",
     "routes[].match.user": "identity labels",
     "routes[].match.app": "identity labels",
@@ -355,6 +370,8 @@ NOT_EMPTY = frozenset(
         "routes[].experiment.name",
         "routes[].to[].target",
         "routes[].to[].model",
+        "routes[].mirror.to[].target",
+        "routes[].mirror.to[].model",
         "routes[].failover.context_window_to[].target",
         "routes[].failover.context_window_to[].model",
         "routes[].failover.content_filter_to[].target",

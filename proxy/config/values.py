@@ -33,7 +33,9 @@ LARGEST = 1e9
 POSITIVE_ENDINGS = ("_s", "_ms", "_mib")
 """Every other number is a price, a weight or a bound, which may be 0, unless it has a row in RANGES."""
 
-RATIOS = frozenset({"telemetry.keep.ratio", "targets.*.breaker.ratio", "routes[].experiment.arms.*"})
+RATIOS = frozenset(
+    {"telemetry.keep.ratio", "targets.*.breaker.ratio", "routes[].experiment.arms.*", "routes[].hedge.max_ratio", "routes[].mirror.ratio"}
+)
 """Shares of a whole, 0 to 1: they may be written as 0.5 or as 50%."""
 
 RANGES: dict[str, tuple[float, float]] = {

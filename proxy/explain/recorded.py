@@ -20,6 +20,7 @@ from proxy.observer.ledger.read import read_calls
 from proxy.observer.ledger.rows import MAX_INTEGER, row_json
 from proxy.observer.ledger.store import LEDGER_NAME
 from proxy.policy.plan import BREAKER_OPEN
+from proxy.records import MIRROR_OF
 
 LEDGER = "ledger"
 """What stands for the ledger of the configuration, where a file may be named."""
@@ -69,6 +70,11 @@ class RecordedCall(msgspec.Struct, frozen=True):
     decision: RecordedPlan | str | None = None
 
     @property
+    def is_copy(self) -> bool:
+        """Whether it was a copy that a mirror was sent: no client called."""
+        return isinstance(self.decision, str) and self.decision.startswith(MIRROR_OF)
+
+    @property
     def cost_nusd(self) -> int | None:
         """What it cost."""
         return None if self.cost_usd is None else round(self.cost_usd * NUSD_PER_USD)
@@ -109,7 +115,7 @@ _decode = msgspec.json.Decoder(RecordedCall).decode
 
 
 def read_recorded(source: str, state_dir: str, limit: int | None) -> list[RecordedCall]:
-    """The last `limit` calls, or all of them, oldest first.
+    """The last `limit` calls, or all of them, oldest first; without copies that mirrors were sent.
 
     `source` is LEDGER, for the one under `state_dir`, or a file: a ledger, or JSON lines. Raises Misused where a line is none of these,
     OSError, sqlite3.Error.
@@ -119,14 +125,17 @@ def read_recorded(source: str, state_dir: str, limit: int | None) -> list[Record
         if file.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:
             file.seek(0)
             return _from_lines(file, source, limit)
-    return [_decode(row_json(row)) for row in read_calls(path, None, limit or MAX_INTEGER)]
+    calls = [_decode(row_json(row)) for row in read_calls(path, None, limit or MAX_INTEGER)]
+    return [call for call in calls if not call.is_copy]
 
 
 def _from_lines(lines: Iterable[bytes], source: str, limit: int | None) -> list[RecordedCall]:
     calls: deque[RecordedCall] = deque(maxlen=limit)
     for number, line in enumerate(lines, 1):
         if line.strip():
-            calls.append(_from_line(line, f"--from {source}, line {number}"))
+            call = _from_line(line, f"--from {source}, line {number}")
+            if not call.is_copy:
+                calls.append(call)
     return list(calls)
 
 

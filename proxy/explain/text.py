@@ -33,7 +33,21 @@ def _plan(told: Explanation) -> list[str]:
         lines += [f"Drawn by chance: {draws}. The same once more: --draw {draws}"]
     if told.experiment is not None:
         lines.append(f"Experiment {told.experiment.name}, arm {told.experiment.arm}.")
-    return [*lines, _failover(told)]
+    return [*lines, _failover(told), *_beside(told)]
+
+
+def _beside(told: Explanation) -> list[str]:
+    """What may go on beside the one attempt after the other."""
+    lines = []
+    if told.hedge is not None:
+        after = f"the {told.hedge.after} of its route's waits" if told.hedge.after.startswith("p") else told.hedge.after
+        lines.append(
+            f"Hedged: waiting longer than {after}, it is sent to the next one too; at most {_percent(told.hedge.max_ratio)} of calls."
+        )
+    if told.mirror is not None:
+        names = ", ".join(_name(choice.target, choice.model) for choice in told.mirror.to)
+        lines.append(f"Copied to {names}: {_percent(told.mirror.ratio)} of calls.")
+    return lines
 
 
 def _considered(one: Considered) -> str:
@@ -65,7 +79,8 @@ def _failover(told: Explanation | Shadow) -> str:
     rule = told.failover
     if rule is None:
         return "No failover: the first failure is the call's."
-    return f"The next one is asked on {', '.join(rule.on)}; at most {rule.attempts} attempts in all."
+    goes_on = " It goes on with a chat's stream that breaks." if rule.continue_midstream else ""
+    return f"The next one is asked on {', '.join(rule.on)}; at most {rule.attempts} attempts in all.{goes_on}"
 
 
 def _why(step: Step) -> str:
@@ -74,3 +89,7 @@ def _why(step: Step) -> str:
 
 def _name(target: str, model: str | None) -> str:
     return f"{target}/{model}" if model else target
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"

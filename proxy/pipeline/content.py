@@ -29,7 +29,7 @@ def record_content(runtime: Runtime, call: CallState) -> Content | None:
     to = _places(runtime, call)
     if not to or call.plain is None or runtime.redact is None:
         return None
-    said = _said(call, call.plain, call.attempts[-1] if call.attempts else None)
+    said = _said(call, call.plain, call.decisive)
     return content_of(said, to, without_secrets(runtime.redact, credentials_of(call)), runtime.max_content_chars)
 
 

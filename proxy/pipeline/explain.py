@@ -47,7 +47,7 @@ async def explain_call(runtime: Runtime, call: CallState, reply: ClientReply, ro
     decision = call.decision
     if decision is not None and call.request.upgrade:  # a tunnel asks the first target alone (tunnel.py)
         decision = _without_failover(decision)
-    told = explain(runtime.config.routes, listener, decision, refusal)
+    told = explain(runtime.config.routes, listener, decision, refusal, call.may_be_copied)
     body = msgspec.json.encode(with_changes(told, changes))
     headers: HeaderList = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if not runtime.transparent:

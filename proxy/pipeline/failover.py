@@ -1,27 +1,28 @@
 """Where a call stands in its plan: which target is asked now, and whether another attempt follows a failure.
 
-Here: the cursor through the plan, fed with faults, and what attempts tell of their targets. Not here: how an attempt goes (attempts.py),
-what a fault calls for (policy/retry.py).
+Here: the cursor through the plan, fed with faults. Not here: how an attempt goes (live_attempt.py), what a fault calls for
+(policy/retry.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import assert_never
 
-from proxy.call import HeaderList, Outcome
+from proxy.call import HeaderList
 from proxy.config.schema import FailoverConfig, TargetChoice
-from proxy.errors import AllTargetsFailed, ConnectFailed, PosternError, UpstreamClosed, UpstreamError, UpstreamTimeout
-from proxy.pipeline.known import may_be_paid
+from proxy.errors import AllTargetsFailed, PosternError, UpstreamError
+from proxy.pipeline.known import may_be_paid, takes_calls
+from proxy.pipeline.live_attempt import LiveAttempt, Turn
 from proxy.pipeline.runtime import Gate, Runtime
-from proxy.pipeline.state import AttemptState, CallState
+from proxy.pipeline.state import CallState
 from proxy.policy.credentials import Credentials
 from proxy.policy.faults import REACTIONS, Fault
 from proxy.policy.order import Candidate
 from proxy.policy.retry import FailedAttempt, GiveUp, Next, NextCredential, NextTarget, RetryTarget, after, targets_for
 from proxy.policy.target_state import TargetState
 from proxy.wire.http1 import header
-from proxy.wire.retry_after import retry_after_s
 
 ROTATION = FailoverConfig()
 """How far the credentials of a list are tried where no rule of failover says it."""
@@ -42,9 +43,7 @@ class Failover:
         self._retries = 0  # of them, at the current target after its first
         self._tried: set[int] = set()  # of the current target's credentials, by position
         self._rotated_to: int | None = None  # the credential that the current target is asked with next, where a fault said so
-        self._credential = 0
         self._asked: set[tuple[str, str | None]] = set()
-        self._ticket: int | None = None  # of the attempt under way; None: its target's state was told how it ended
         self.wait_s = 0.0  # before the next attempt
 
     @property
@@ -66,46 +65,34 @@ class Failover:
         """Whether anything may follow a failure: if not, the reply needn't be held back to see whether it is one."""
         return (self._rule is not None or len(self._credentials) > 1) and not self._call.is_upload_begun
 
-    def begin_turn(self) -> None:
-        """The current target is asked. To ask it again without `include_usage` is no turn of its own."""
+    @property
+    def has_following(self) -> bool:
+        """Whether one more target could be asked now."""
+        return self._rule is not None and self._turns < self._rule.attempts and self._following() is not None
+
+    def begin_turn(self) -> Turn:
+        """The current target is to be asked. To ask it again without `include_usage` is no turn of its own."""
         self._turns += 1
         self._asked.add((self.step.target, self.step.model))
         if not self._tried:
             self.state.retries.first_attempt()
-        self._credential = self._credentials.current(self._gate.clock.monotonic_ns()) if self._rotated_to is None else self._rotated_to
-        self._tried.add(self._credential)
+        credential = self._credentials.current(self._gate.clock.monotonic_ns()) if self._rotated_to is None else self._rotated_to
+        self._tried.add(credential)
+        return Turn(self.step, credential)
 
-    def begin(self, attempt: AttemptState) -> None:
-        """An attempt at the current target begins; `end` follows, whatever happens."""
-        attempt.credential = self._credential
-        self._ticket = self.state.begin(attempt.start_ns)
+    def begin_hedge(self) -> Turn:
+        """The following target is to be asked beside the current one, and is the current one from here on."""
+        following = self._following()
+        assert following is not None, "has_following says whether there is one"
+        self._move_to(following)
+        return self.begin_turn()._replace(cause="hedge")
 
-    def end(self, attempt: AttemptState, asked_s: float | None = None) -> None:
-        """Tell the target's state how the attempt went; a second time is none. `asked_s` is how long it asked to be left alone."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is None:
-            return
-        now_ns = self._gate.clock.monotonic_ns()
-        if attempt.fault is not None:
-            self._credentials.failed(attempt.credential, attempt.fault, asked_s, now_ns)
-        if attempt.outcome is Outcome.SUCCEEDED:
-            total_s = (now_ns - attempt.start_ns) / 1e9
-            first_byte_s = (attempt.first_chunk_ns - attempt.start_ns) / 1e9 if attempt.first_chunk_ns else total_s
-            self.state.succeeded(ticket, now_ns, first_byte_s, total_s)
-        elif attempt.fault is not None and REACTIONS[attempt.fault].trips:
-            self.state.failed(ticket, now_ns)
-        else:
-            self.state.released(ticket)
-
-    def leaves(self, attempt: AttemptState, headers: HeaderList) -> bool:
-        """Whether another attempt follows this one's fault, so that its reply isn't passed on; moves on if so.
-
-        `headers` are the failed reply's.
-        """
+    def leaves(self, live: LiveAttempt) -> bool:
+        """Whether another attempt follows the fault of this one, so that its reply isn't passed on; moves on if so."""
+        attempt = live.attempt
         if attempt.fault is None:
             return False
-        asked_s = retry_after_s(headers, self._gate.clock.time_ns() / 1e9) if headers else None
-        self.end(attempt, asked_s)  # first of all: this fault may have opened the target's breaker
+        live.report()  # first of all: this fault may have opened the target's breaker
         credential = self._untried_credential(attempt.fault)
         rule = ROTATION if self._rule is None and credential is not None else self._rule
         if rule is None or self._call.is_upload_begun:
@@ -118,8 +105,8 @@ class Failover:
             self._retries,
             has_next_target=following is not None,
             has_next_credential=credential is not None,
-            barred=self._barred(headers),
-            retry_after_s=self._credentials.wait_s(asked_s, self._gate.clock.monotonic_ns()),
+            barred=self._barred(live.headers),
+            retry_after_s=self._credentials.wait_s(live.asked_s, self._gate.clock.monotonic_ns()),
         )
         return self._moves(after(failed, rule, self._gate.chance()), following, credential)
 
@@ -133,7 +120,7 @@ class Failover:
                 self._rotated_to = credential
             case NextTarget():
                 assert following is not None
-                self._index, self._retries, self._tried = following, 0, set()
+                self._move_to(following)
             case RetryTarget(wait_s):
                 self.state.retries.spend()
                 self._retries += 1
@@ -142,9 +129,12 @@ class Failover:
                 assert_never(decided)
         return True
 
+    def _move_to(self, index: int) -> None:
+        self._index, self._retries, self._tried, self._rotated_to = index, 0, set(), None
+
     def _untried_credential(self, fault: Fault) -> int | None:
         """The position of a credential that the current target may be asked with now, in place of the one that had this fault."""
-        if not REACTIONS[fault].rotates or not self._takes_calls(self.step.target):
+        if not REACTIONS[fault].rotates or not takes_calls(self._gate, self._runtime, self.step.target):
             return None
         return self._credentials.following(self._gate.clock.monotonic_ns(), self._tried)
 
@@ -174,24 +164,25 @@ class Failover:
 
     def _following(self) -> int | None:
         """The next step that takes calls now; the plan was made before these attempts."""
-        return next((index for index in range(self._index + 1, len(self._steps)) if self._takes_calls(self._steps[index].target)), None)
+        return next(
+            (
+                index
+                for index in range(self._index + 1, len(self._steps))
+                if takes_calls(self._gate, self._runtime, self._steps[index].target)
+            ),
+            None,
+        )
 
-    def _takes_calls(self, target: str) -> bool:
-        state, most = self._runtime.states[target], self._runtime.concurrency[target]
-        return state.breaker.admits(self._gate.clock.monotonic_ns()) and (most is None or state.in_flight < most)
 
-
-def fault_of(error: UpstreamError, attempt: AttemptState) -> Fault:
-    """The class of an upstream that could not be used."""
-    match error:
-        case ConnectFailed():
-            return Fault.CONNECT
-        case UpstreamTimeout():
-            return Fault.TIMEOUT
-        case UpstreamClosed():
-            return Fault.SERVER_ERROR if attempt.status is None else Fault.TRUNCATED
-        case _:
-            return Fault.SERVER_ERROR
+async def pause(gate: Gate, call: CallState, wait_s: float) -> None:
+    """Wait before the next attempt."""
+    if not wait_s:
+        return
+    began_ns = gate.clock.monotonic_ns()
+    try:
+        await asyncio.sleep(wait_s)
+    finally:
+        call.waited_ns += gate.clock.monotonic_ns() - began_ns
 
 
 def in_the_end(call: CallState, error: UpstreamError) -> PosternError:

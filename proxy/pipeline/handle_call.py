@@ -16,6 +16,7 @@ from proxy.errors import AllTargetsFailed, BodyTooLarge, ClientGone, NoRoute, Po
 from proxy.pipeline.attempts import run_attempts
 from proxy.pipeline.explain import asks_to_explain, explain_call
 from proxy.pipeline.known import Knowledge, may_be_paid
+from proxy.pipeline.mirror import mirror_call
 from proxy.pipeline.refuse import send_error
 from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Gate, Runtime
@@ -52,6 +53,7 @@ async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tu
         if request.upgrade:
             await run_tunnel(gate, runtime, call, reply, tunnel)
         else:
+            mirror_call(gate, runtime, call)
             await run_attempts(gate, runtime, call, reply)
     except PosternError as error:
         await send_error(call, reply, error, runtime)
@@ -70,7 +72,7 @@ async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tu
 
 def _outcome_of_leaving(gate: Gate, call: CallState) -> Outcome:
     """Of a call that was ended from outside: as its last attempt, if that was under way; before or between attempts the client has left."""
-    last = call.attempts[-1].outcome if call.attempts else Outcome.ABANDONED
+    last = call.decisive.outcome if call.decisive else Outcome.ABANDONED
     return last if last in ENDED_FROM_OUTSIDE or gate.stopping else Outcome.ABANDONED
 
 

@@ -143,6 +143,12 @@ class Knowledge:
         return cost.total_nusd if cost is not None else None
 
 
+def takes_calls(gate: Gate, runtime: Runtime, target: str) -> bool:
+    """Whether a target may be asked now: its breaker admits it, and its `limits.concurrency` isn't used up."""
+    state, most = runtime.states[target], runtime.concurrency[target]
+    return state.breaker.admits(gate.clock.monotonic_ns()) and (most is None or state.in_flight < most)
+
+
 def may_be_paid(runtime: Runtime, call: CallState, step: Candidate) -> bool:
     """Whether `prices.on_unknown` lets a target be asked: not with `refuse`, where the price of a billable call isn't known."""
     model = step.model or call.model

@@ -29,7 +29,7 @@ async def send_error(call: CallState, reply: ClientReply, error: PosternError, r
         (b"x-should-retry", b"true" if error.retry else b"false"),
     ]
     if not runtime.transparent:
-        headers += own_headers(call, call.attempts[-1] if call.attempts else None)
+        headers += own_headers(call, call.decisive)
     try:
         await reply.start(error.status, "", headers)
         call.status = error.status

@@ -1,189 +1,91 @@
-"""Pumping a reply from the upstream to the client, reading usage on a copy.
+"""Passing a reply on to the client, reading usage on a copy.
 
-Here: streams, replies short enough to be read whole before their head goes out, and everything else.
-Not here: what bytes mean (wire/), cost (settle.py).
+Here: streams, replies that were read whole before their head goes out, and everything else.
+Not here: reading what comes before (arrival.py), what bytes mean (wire/), cost (settle.py).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from enum import Enum
+from typing import Protocol
 
 from proxy.call import Cost, HeaderList, Outcome
-from proxy.errors import UpstreamClosed, UpstreamError, UpstreamGarbage, UpstreamTimeout
+from proxy.errors import UpstreamClosed, UpstreamError
+from proxy.pipeline.arrival import Arrival, Form, fault_of, outcome_of
 from proxy.pipeline.capture import Capture, Kept
 from proxy.pipeline.content import is_recorded
-from proxy.pipeline.failover import Failover, fault_of
 from proxy.pipeline.headers import own_headers
-from proxy.pipeline.idle_guard import IdleGuard
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.settle import price_attempt
-from proxy.pipeline.startup import read_start
 from proxy.pipeline.state import AttemptState, CallState
-from proxy.policy.faults import ErrorReply, Fault, classify_reply
-from proxy.ports import ClientReply, UpstreamReply
+from proxy.ports import ClientReply
 from proxy.records import CHUNK_GAP_BOUNDARIES_S
-from proxy.wire.content_coding import Decoder, decoder_for, is_identity
-from proxy.wire.error_bodies import ErrorFacts
+from proxy.wire.continuation import ToldStream
 from proxy.wire.error_event import error_event
 from proxy.wire.headers import forward_reply_headers
 from proxy.wire.http1 import has_body, header
 from proxy.wire.include_usage import UsageChunkFilter
-from proxy.wire.reply import read_reply
-from proxy.wire.retry_after import remaining_share
+from proxy.wire.reply import ReplyFacts
 from proxy.wire.stream_reader import StreamReader
 
-WHOLE_BYTES = 256 << 10
-"""A JSON reply up to this size is read whole before its head goes out, so that the head can say what it cost."""
-UNARY_KINDS = frozenset(("chat", "completions", "responses", "embeddings", "messages", "moderations"))
 EDITED = (b"content-length", b"content-encoding")
 GAP_BOUNDARIES_NS = [round(boundary_s * 1e9) for boundary_s in CHUNK_GAP_BOUNDARIES_S]
 
 
-class After(Enum):
-    """What follows an attempt."""
-
-    NOTHING = 0  # its reply was passed on
-    AGAIN_WITHOUT_USAGE = 1  # nothing was sent on, for the target refused our `include_usage`
-    ONWARD = 2  # nothing was sent on: another attempt follows
-
-
 class Relay:
-    """One reply on its way. `run` is called once; `close` always."""
+    """One reply on its way to the client. `pass_on` is called once."""
+
+    __slots__ = (
+        "_arrival", "_attempt", "_call", "_decoder", "_edit", "_gate", "_guard", "_is_flushed", "_left_by", "_reply",
+        "_runtime", "_told", "_upstream",
+    )  # fmt: skip
 
     def __init__(
-        self,
-        gate: Gate,
-        runtime: Runtime,
-        call: CallState,
-        attempt: AttemptState,
-        guard: IdleGuard,
-        upstream: UpstreamReply,
-        reply: ClientReply,
-        injected: bool,
-        failover: Failover,
+        self, gate: Gate, runtime: Runtime, call: CallState, arrival: Arrival, reply: ClientReply, told: ToldStream | None
     ) -> None:
         self._gate = gate
-        self._failover = failover
         self._runtime = runtime
         self._call = call
-        self._attempt = attempt
-        self._upstream = upstream
+        self._arrival = arrival
+        self._attempt = arrival.attempt
+        self._upstream = arrival.upstream
+        self._decoder = arrival.decoder
+        self._guard = arrival.guard
         self._reply = reply
-        self._injected = injected
-        self._head_ns = gate.clock.monotonic_ns()
-        self._held = b""  # of a stream, read before its head goes out
-        self._is_edited = False  # content coding undone, our own usage chunk taken out
-        self._whole = False  # the reply was read to its end
-        coding = header(upstream.headers, b"content-encoding")
-        self._decoder: Decoder | None = None if is_identity(coding) else decoder_for(coding)
-        self._unreadable = self._decoder is None and not is_identity(coding)
-        self._guard = guard
-        guard.head_arrived(self._head_ns, upstream.close)
+        self._told = None if arrival.is_unreadable else told  # what the client was told of the stream, where it may be gone on with
+        self._is_flushed = False
+        self._edit: EventEdit | None = None  # content coding is undone then
+        self._left_by: UpstreamError | None = None  # what broke the stream, where it is left to be gone on with
 
-    async def run(self) -> After:
-        """Relay the reply, or leave it. Raises UpstreamError, and only while nothing was sent on."""
-        if self._runtime.uses_headroom:
-            self._failover.state.told_headroom(remaining_share(self._upstream.headers), self._head_ns)
-        media_type = header(self._upstream.headers, b"content-type").lower()
-        if self._upstream.status >= 400:
-            return await self._run_whole()
-        if media_type.startswith(b"text/event-stream"):
-            return await self._run_stream()
-        if self._call.api.kind in UNARY_KINDS and b"json" in media_type and self._is_short(media_type):
-            return await self._run_whole()
-        await self._run_through(Capture() if b"json" in media_type and not self._unreadable else None, b"")
-        return After.NOTHING
-
-    def close(self) -> None:
-        """Give the connection back, or drop it: a client that left must not keep the upstream generating."""
-        if self._whole:
-            self._upstream.release()
-        else:
-            self._upstream.close()
-
-    def _is_short(self, media_type: bytes) -> bool:
-        asked = self._call.fields
-        if asked is not None and asked.stream and not (self._failover.is_possible and media_type.startswith(b"application/json")):
-            return False  # it may be a stream of JSON; plain JSON where events were asked for is likely an error
-        length = header(self._upstream.headers, b"content-length")
-        return not length or int(length) <= WHOLE_BYTES
+    async def pass_on(self) -> UpstreamError | None:
+        """Pass the whole reply on; where it breaks, so does the client's, unless it may be gone on with. Then: why. Raises ClientGone."""
+        match self._arrival.form:
+            case Form.EVENTS:
+                await self._pass_events()
+            case Form.WHOLE:
+                await self._pass_whole()
+            case Form.PIECES:
+                await self._pass_pieces(self._arrival.capture)
+        return self._left_by
 
     # -- replies read whole ------------------------------------------------------------------------------------------
 
-    async def _run_whole(self) -> After:
-        pieces: list[bytes] = []
-        size = 0
-        announced = int(header(self._upstream.headers, b"content-length") or -1)
-        while size <= WHOLE_BYTES and size != announced:
-            piece = await self._read()
-            if not piece:
-                break
-            pieces.append(piece)
-            size += len(piece)
-        self._whole = self._whole or size == announced
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if not self._whole:  # longer than is worth reading first
-            if self._upstream.status >= 400:
-                self._classify(b"" if self._unreadable else body, b"")
-                if self._leaves():
-                    return After.ONWARD
-            await self._run_through(None if self._unreadable else Capture(), body)
-            return After.NOTHING
-        self._call.waited_ns += self._gate.clock.monotonic_ns() - self._head_ns
-        plain = self._decoder.feed(body) if self._decoder else (b"" if self._unreadable else body)
-        if self._injected and self._upstream.status in (400, 422) and b"stream_options" in plain:
-            self._attempt.fail(Outcome.REJECTED, "include_usage_refused", "The target refuses stream_options.include_usage.")
-            return After.AGAIN_WITHOUT_USAGE
-        self._classify(plain, b"")
-        self._check_readable()
-        if self._leaves():
-            return After.ONWARD
-        if self._upstream.status < 400:
+    async def _pass_whole(self) -> None:
+        status, body = self._upstream.status, self._arrival.first
+        if status < 400:
             self._mark_first_chunk()
         price_attempt(self._runtime, self._call, self._attempt, self._gate.clock)
-        framed = header(self._upstream.headers, b"content-length") or not has_body(self._call.request.method, self._upstream.status)
-        await self._start(extra=None if framed else [(b"content-length", b"%d" % size)])
+        framed = header(self._upstream.headers, b"content-length") or not has_body(self._call.request.method, status)
+        await self._start(extra=None if framed else [(b"content-length", b"%d" % len(body))])
         await self._reply.write(body)
         await self._reply.finish()
-        self._call.response_bytes += size
-        return After.NOTHING
-
-    def _leaves(self) -> bool:
-        """Whether the attempt failed and another one follows it. It may have been billed all the same."""
-        if not self._failover.leaves(self._attempt, self._upstream.headers):
-            return False
-        price_attempt(self._runtime, self._call, self._attempt, self._gate.clock)
-        return True
-
-    def _check_readable(self) -> None:
-        """A reply that should be JSON and isn't is a fault where another target may do better; else it is the client's to judge."""
-        facts, attempt = self._attempt.facts, self._attempt
-        if attempt.outcome is not Outcome.SUCCEEDED or facts is None or facts.ended or self._unreadable:
-            return
-        if self._failover.is_possible and self._call.api.billable:
-            attempt.fail(Outcome.FAILED, UpstreamGarbage.error_type, "The reply is not JSON.", Fault.SERVER_ERROR)
-
-    def _classify(self, head: bytes, tail: bytes) -> None:
-        status = self._upstream.status
-        facts = self._attempt.facts = read_reply(self._call.api.kind, status, head, tail)
-        self._attempt.capture = head
-        outcome = outcome_of(status)
-        if outcome is Outcome.SUCCEEDED and facts.error is not None and self._call.api.billable:
-            outcome = Outcome.FAILED  # an error inside a 200; to read a Response that failed is no failure
-        if outcome is Outcome.SUCCEEDED:
-            self._attempt.outcome = outcome
-        else:
-            error = facts.error
-            code = (error.code or error.type) if error else None
-            self._attempt.fail(outcome, code or str(status), error.message if error else None, _fault(status, error))
+        self._call.response_bytes += len(body)
 
     # -- everything else that isn't a stream of events ---------------------------------------------------------------
 
-    async def _run_through(self, capture: Capture | None, first: bytes) -> None:
-        piece = first or await self._read()  # before its head goes out: until then another target may answer
-        self._call.waited_ns += self._gate.clock.monotonic_ns() - self._head_ns
+    async def _pass_pieces(self, capture: Capture | None) -> None:
+        piece = self._arrival.first
         await self._start()
         self._mark_first_chunk()
         try:
@@ -192,49 +94,27 @@ class Relay:
                 self._call.response_bytes += len(piece)
                 if capture is not None:
                     capture.feed(self._decoder.feed(piece) if self._decoder else piece)
-                piece = await self._read()
+                piece = await self._arrival.read()
         except UpstreamError as error:
             self._interrupt(error)
             return
         await self._reply.finish()
         if capture is not None:
-            self._classify(*capture.head_and_tail())
+            self._arrival.classify(*capture.head_and_tail())
         else:
             self._attempt.outcome = outcome_of(self._upstream.status)
 
     # -- streams of events -------------------------------------------------------------------------------------------
 
-    async def _hold(self) -> bool:
-        """Read on until the stream shows content, fails or ends. True: it failed, and another attempt follows. Raises UpstreamError."""
-        attempt = self._attempt
-        probe = StreamReader(self._call.api.kind, self._choice_count())
-        decoder = decoder_for(header(self._upstream.headers, b"content-encoding")) if self._decoder else None
-        self._held = await read_start(self._read, probe, decoder)
-        self._call.waited_ns += self._gate.clock.monotonic_ns() - self._head_ns
-        if probe.error is not None:
-            attempt.facts = probe.result()
-            self._fail_by(Outcome.FAILED, probe.error)
-            return self._leaves()
-        if self._whole and not probe.result().ended:
-            name = attempt.endpoint.target.name
-            raise UpstreamClosed(f"Target '{name}' failed: its stream ended before its first content.", param=name)
-        return False
-
-    async def _run_stream(self) -> After:
-        if self._failover.is_possible and not self._unreadable and await self._hold():
-            return After.ONWARD
-        await self._pump_stream()
-        return After.NOTHING
-
-    async def _pump_stream(self) -> None:
-        attempt, call, reply = self._attempt, self._call, self._reply
-        reader = attempt.reader = StreamReader(call.api.kind, self._choice_count())
-        edit = UsageChunkFilter(attempt.endpoint.dialect) if self._injected and not self._unreadable else None
-        self._is_edited = edit is not None
+    async def _pass_events(self) -> None:
+        attempt, call, reply, arrival = self._attempt, self._call, self._reply, self._arrival
+        reader = attempt.reader = StreamReader(call.api.kind, arrival.choice_count())
+        edit = self._edit = self._event_edit()
         decoder = self._decoder
-        await self._start(drop=EDITED if edit else ())
-        if not self._held and not self._upstream.has_data:
-            reply.flush()
+        if call.status is None:
+            await self._start(drop=EDITED if edit else ())
+            if not arrival.first and not self._upstream.has_data:
+                self._flush()
         first = True
         read, write = self._upstream.read_chunk, reply.write
         feed: Callable[[bytes], None] = reader.feed
@@ -242,10 +122,10 @@ class Relay:
         gaps: list[int] = []
         last_ns = 0
         if is_recorded(self._runtime, call):
-            attempt.kept = Kept()
+            attempt.kept = self._kept_so_far() or Kept()
             feed = _both(reader.feed, attempt.kept.feed)
         try:
-            chunk = self._held or await read()
+            chunk = arrival.first or await read()
             while chunk:
                 plain = decoder.feed(chunk) if decoder else chunk
                 out = edit.feed(plain) if edit else chunk
@@ -256,7 +136,7 @@ class Relay:
                         guard.is_sending = False
                         call.response_bytes += len(out)
                     elif first:
-                        reply.flush()  # the head doesn't wait for an event that is held back
+                        self._flush()  # the head doesn't wait for an event that is held back
                 finally:
                     feed(plain)  # what nobody is left to take was generated all the same
                 chunk_ns = guard.last_ns = now_ns()
@@ -265,44 +145,71 @@ class Relay:
                     attempt.last_chunk_ns = chunk_ns
                 elif reader.first_content:
                     first = False
-                    attempt.first_chunk_ns = attempt.last_chunk_ns = call.first_chunk_ns = chunk_ns
+                    attempt.first_chunk_ns = attempt.last_chunk_ns = chunk_ns
+                    call.first_chunk_ns = call.first_chunk_ns or chunk_ns
                     gaps = attempt.chunk_gaps = [0] * (len(GAP_BOUNDARIES_NS) + 1)
                 last_ns = chunk_ns
                 chunk = await read()
         except UpstreamError as error:
-            await self._send_rest(edit)
-            await self._break_off(reader, self._cause(error))
+            await self._break_off(reader, self._arrival.cause(error))
             return
-        self._whole = True
-        await self._send_rest(edit)
+        arrival.is_whole = True
         await self._end_stream(reader)
 
-    async def _send_rest(self, edit: UsageChunkFilter | None) -> None:
-        rest = edit.flush() if edit else b""
+    def _kept_so_far(self) -> Kept | None:
+        """What was kept of the stream's earlier parts."""
+        parts = [attempt.kept for attempt in self._call.attempts if attempt.kept is not None]
+        if not parts:
+            return None
+        parts[-1].feed(b"\n\n")  # what comes is an event of its own
+        return parts[-1]
+
+    def _flush(self) -> None:
+        """Send the head, unless it has gone out."""
+        if not self._is_flushed and not self._call.response_bytes:
+            self._is_flushed = True
+            self._reply.flush()
+
+    def _event_edit(self) -> EventEdit | None:
+        """What is done to the stream's events on their way; None: nothing."""
+        arrival = self._arrival
+        usage = UsageChunkFilter(self._attempt.endpoint.dialect) if arrival.injected and not arrival.is_unreadable else None
+        if self._told is None:
+            return usage
+        part = self._told.next_part()
+        return part if usage is None else _Both(usage, part)
+
+    async def _send_rest(self) -> None:
+        rest = self._edit.flush() if self._edit else b""
         if rest:
             await self._reply.write(rest)
             self._call.response_bytes += len(rest)
 
     async def _end_stream(self, reader: StreamReader) -> None:
         facts = self._attempt.facts = reader.result()
-        if facts.error is not None:
-            self._fail_by(Outcome.INTERRUPTED if reader.first_content else Outcome.FAILED, facts.error)
-        elif not facts.ended and not self._coded():
-            name = self._attempt.endpoint.target.name
+        name = self._attempt.endpoint.target.name
+        if facts.error is None and not facts.ended and not self._coded():
             await self._break_off(
                 reader, UpstreamClosed(f"Target '{name}' ended its stream without an end marker: the reply is cut.", param=name)
             )
             return
+        if facts.error is not None and self._told is not None and self._told.can_go_on:
+            self._leave(self._told, facts, UpstreamClosed(f"Target '{name}' told an error in its stream.", param=name))
+            return
+        await self._send_rest()
+        if facts.error is not None:
+            self._arrival.fail_by(Outcome.INTERRUPTED if reader.first_content else Outcome.FAILED, facts.error)
         else:
             self._attempt.outcome = Outcome.SUCCEEDED
         await self._reply.finish()
 
-    def _fail_by(self, outcome: Outcome, error: ErrorFacts) -> None:
-        self._attempt.fail(outcome, error.code or error.type or "stream_error", error.message, _fault(200, error))
-
     async def _break_off(self, reader: StreamReader, error: UpstreamError) -> None:
         """The stream is cut: say so in band, for clients that read events, and break the connection, for those that don't."""
         facts = self._attempt.facts = reader.result()
+        if not facts.ended and self._told is not None and self._told.can_go_on:
+            self._leave(self._told, facts, error)
+            return
+        await self._send_rest()
         if facts.ended:  # all of it had arrived before the connection broke
             self._attempt.outcome = Outcome.SUCCEEDED
             await self._reply.finish()
@@ -311,18 +218,16 @@ class Relay:
             await self._reply.write(error_event(self._call.api.kind, error.message, error.type, error.code))
         self._interrupt(error)
 
-    # -- shared steps ------------------------------------------------------------------------------------------------
+    def _leave(self, told: ToldStream, facts: ReplyFacts, error: UpstreamError) -> None:
+        """The stream is cut, and another attempt may go on with it."""
+        told.break_off()
+        self._left_by = error
+        if facts.error is not None:
+            self._arrival.fail_by(Outcome.INTERRUPTED, facts.error)
+        else:
+            self._attempt.fail(Outcome.INTERRUPTED, error.error_type, error.message, fault_of(error, self._attempt))
 
-    async def _read(self) -> bytes:
-        """The next bytes; b"" at the end. Raises UpstreamError."""
-        try:
-            chunk = await self._upstream.read_chunk()
-        except UpstreamError as error:
-            raise self._cause(error) from error
-        self._guard.last_ns = self._gate.clock.monotonic_ns()
-        if not chunk:
-            self._whole = True
-        return chunk
+    # -- shared steps ------------------------------------------------------------------------------------------------
 
     async def _write(self, data: bytes) -> None:
         """Pass bytes on; the time a slow client takes isn't the upstream's silence."""
@@ -331,33 +236,22 @@ class Relay:
         self._guard.is_sending = False
         self._guard.last_ns = self._gate.clock.monotonic_ns()
 
-    def _cause(self, error: UpstreamError) -> UpstreamError:
-        """The error itself, or the time-out if it was the guard that closed the connection."""
-        if not self._guard.expired:
-            return error
-        name = self._attempt.endpoint.target.name
-        return UpstreamTimeout(f"Target '{name}' failed: {self._guard.expired}.", param=name)
-
     async def _start(self, drop: tuple[bytes, ...] = (), extra: HeaderList | None = None) -> None:
         call, attempt = self._call, self._attempt
         headers = forward_reply_headers(self._upstream.headers)
         if drop:
             headers = [field for field in headers if field[0].lower() not in drop]
-        call.overhead_ns = self._gate.clock.monotonic_ns() - call.request.started_ns - call.waited_ns
+        call.overhead_ns = self._gate.clock.monotonic_ns() - call.began_ns - call.waited_ns
         if not self._runtime.transparent:
-            headers += own_headers(call, attempt, _cost_so_far(call) if attempt.cost else None, call.overhead_ns)
+            headers += own_headers(call, attempt, _cost_so_far(call, attempt), call.overhead_ns)
         if extra:
             headers += extra
         await self._reply.start(self._upstream.status, self._upstream.reason, headers)
         call.status = self._upstream.status
 
-    def _choice_count(self) -> int:
-        fields = self._attempt.fields
-        return (fields.facts.choice_count if fields else None) or 1
-
     def _coded(self) -> bool:
         """Whether the bytes on their way are in a content coding: no event of ours can be put among them."""
-        return (self._decoder is not None and not self._is_edited) or self._unreadable
+        return (self._decoder is not None and self._edit is None) or self._arrival.is_unreadable
 
     def _mark_first_chunk(self) -> None:
         self._attempt.first_chunk_ns = self._call.first_chunk_ns = self._gate.clock.monotonic_ns()
@@ -367,9 +261,36 @@ class Relay:
         self._reply.abort()
 
 
-def _cost_so_far(call: CallState) -> Cost:
-    """What the attempts cost, as far as that is known."""
-    return Cost(sum(attempt.cost.total_nusd for attempt in call.attempts if attempt.cost is not None))
+class EventEdit(Protocol):
+    """Edits a stream, event by event. `feed` what came, then `flush` at its end."""
+
+    def feed(self, data: bytes) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class _Both:
+    """One edit after the other."""
+
+    def __init__(self, first: EventEdit, second: EventEdit) -> None:
+        self._first = first
+        self._second = second
+
+    def feed(self, data: bytes) -> bytes:
+        return self._second.feed(self._first.feed(data))
+
+    def flush(self) -> bytes:
+        return self._second.feed(self._first.flush()) + self._second.flush()
+
+
+def _cost_so_far(call: CallState, answering: AttemptState) -> Cost | None:
+    """What the attempts cost, as far as is known; None before the reply's own usage is, and where a hedge's loser may have cost more."""
+    if answering.cost is None or len(call.attempts) == 1:
+        return answering.cost
+    others = [attempt for attempt in call.attempts if attempt is not answering]
+    if any(attempt.outcome is Outcome.ABANDONED and attempt.cost is None for attempt in others):
+        return None
+    return Cost(answering.cost.total_nusd + sum(attempt.cost.total_nusd for attempt in others if attempt.cost is not None))
 
 
 def _both(first: Callable[[bytes], None], second: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -378,16 +299,3 @@ def _both(first: Callable[[bytes], None], second: Callable[[bytes], None]) -> Ca
         second(data)
 
     return feed
-
-
-def _fault(status: int, error: ErrorFacts | None) -> Fault | None:
-    return classify_reply(ErrorReply(status, error.code, error.type, error.message) if error else ErrorReply(status))
-
-
-def outcome_of(status: int) -> Outcome:
-    """The class of a reply by its status alone."""
-    if status < 400:
-        return Outcome.SUCCEEDED
-    if status in (429, 529):
-        return Outcome.THROTTLED
-    return Outcome.REJECTED if status < 500 and status != 408 else Outcome.FAILED

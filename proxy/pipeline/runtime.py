@@ -5,19 +5,21 @@ Here: Runtime (swapped whole on reload) and Gate. Not here: one call's state.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 
 import msgspec
 
 from proxy.call import HeaderList, Target
 from proxy.config.schema import Config
+from proxy.pipeline.background import Background
 from proxy.pipeline.idle_guard import Watch
 from proxy.pipeline.request_rules import request_rules
 from proxy.policy.credentials import Credentials
+from proxy.policy.hedge import HedgeState, Hedging, hedge_rule
 from proxy.policy.pricing import PriceBook
 from proxy.policy.recording import attribute_rules, capture_rules
-from proxy.policy.routing import Router
+from proxy.policy.routing import Router, enforced_routes
 from proxy.policy.target_state import TargetState
 from proxy.policy.telemetry_environment import TelemetryEnvironment
 from proxy.ports import Clock, Recorder, TunnelDialer, Upstream
@@ -26,6 +28,8 @@ from proxy.wire.redaction import redactor
 from proxy.wire.urls import Base, parse_base
 
 MAX_REMEMBERED = 10_000
+MOST_MIRRORS = 64
+"""Copies of calls under way: each keeps its call's body in memory, and nobody is slowed by it when there are more."""
 NO_VARIABLES = TelemetryEnvironment()
 
 
@@ -82,6 +86,8 @@ class Runtime:
         self.states: dict[str, TargetState] = {}  # by target; set when it is put in force
         self.endpoints = {name: endpoint_for(target, environment) for name, target in targets.items()}
         self.credentials = {name: Credentials(len(target.credentials)) for name, target in targets.items()}
+        self.hedges: dict[str, Hedging] = {}  # by route; set when it is put in force
+        self.mirrors = {route.name: route.mirror for route in enforced_routes(config) if route.mirror is not None}
         self.concurrency = {name: target.limits.concurrency for name, target in config.targets.items()}
         strategies = {route.strategy for route in config.routes} | {model.strategy for model in config.models.values()}
         self.uses_headroom = "headroom" in strategies
@@ -140,22 +146,32 @@ class Gate:
         self.in_flight = 0
         self.calls = 0
         self.stopping = False  # past the drain: what is cut now is our doing, not the client's
+        self.mirrors = Background(MOST_MIRRORS)
+        self.unmirrored: Counter[str] = Counter()  # copies of calls that weren't sent, by cause
         self.unbilled_responses = Remembered()  # ids of background Responses whose usage comes with a later GET
         self.refuses_include_usage = Remembered()  # "target/model" that answered 400 to it
         self.states: dict[str, TargetState] = {}  # by target: those of the configuration in force
+        self.hedges: dict[str, HedgeState] = {}  # by route, as well
         self.use(runtime)
 
     def use(self, runtime: Runtime) -> None:
         """Put a configuration in force for the calls that begin from now on.
 
-        What is known of a target outlives this, under its name. What is known of one that is gone lives as long as calls that may ask it.
+        What is known of a target, and of a route that is hedged, outlives this, under its name. What is known of one that is gone lives as
+        long as calls that may ask it.
         """
         now_ns, states = self.clock.monotonic_ns(), {}
         for name, target in runtime.config.targets.items():
             states[name] = self.states.get(name) or TargetState(target.breaker, now_ns)
             states[name].breaker.limits = target.breaker
+        self._keep_hedges(runtime)
         _keep_credentials(self.runtime, runtime)
         self.runtime, self.states, runtime.states = runtime, states, states
+
+    def _keep_hedges(self, runtime: Runtime) -> None:
+        rules = {route.name: hedge_rule(route.hedge) for route in enforced_routes(runtime.config) if route.hedge is not None}
+        self.hedges = {name: self.hedges.get(name) or HedgeState() for name in rules}
+        runtime.hedges = {name: Hedging(rule, self.hedges[name]) for name, rule in rules.items()}
 
     def chance(self) -> float:
         """Uniform in [0, 1)."""

@@ -13,7 +13,7 @@ from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import MAX_ERROR_CHARS, AttemptState, CallState
 from proxy.policy.recording import attribute_values
 from proxy.ports import Clock
-from proxy.records import AttemptRecord, CallRecord, Uncounted
+from proxy.records import MIRROR_OF, AttemptRecord, CallRecord, Uncounted
 from proxy.wire.urls import join
 
 COUNTABLE_KINDS = frozenset(("chat", "completions", "responses", "embeddings", "messages"))
@@ -52,8 +52,8 @@ def settle(gate: Gate, runtime: Runtime, call: CallState) -> None:
             attempt.facts = attempt.reader.result()
         _bill_background(gate, call, attempt)
         price_attempt(runtime, call, attempt, gate.clock)
-    if call.attempts and call.error_type is None:
-        last = call.attempts[-1]
+    last = call.decisive
+    if last is not None and call.error_type is None:
         if call.outcome is not Outcome.ABANDONED:
             call.outcome = last.outcome
         call.error_type, call.error_message = last.error_type, last.error_message
@@ -118,7 +118,7 @@ def _record(gate: Gate, runtime: Runtime, call: CallState) -> CallRecord:
         facts=fields.facts if fields else None,
         tags=call.tags,
         attributes=_attributes(runtime, call) if runtime.attributes else {},
-        decision=call.decision.told(call.model) if call.decision else None,
+        decision=_decision(call),
         rule=call.rule,
         overhead_before_ns=min(overhead_ns, call.attempts[0].start_ns - call.began_ns) if call.attempts else overhead_ns,
         content=record_content(runtime, call) if runtime.captures else None,
@@ -126,7 +126,20 @@ def _record(gate: Gate, runtime: Runtime, call: CallState) -> CallRecord:
         shadow=shadow_record(call.decision, call.model) if call.decision is not None else None,
         experiment=experiment.name if experiment else None,
         arm=experiment.arm if experiment else None,
+        answered_by=_answered_by(call),
+        mirror_of=call.mirror_of,
     )
+
+
+def _decision(call: CallState) -> str | None:
+    if call.decision is None:
+        return None
+    told = call.decision.told(call.model)
+    return told if call.mirror_of is None else f"{MIRROR_OF}{call.mirror_of}: {told}"
+
+
+def _answered_by(call: CallState) -> int | None:
+    return None if call.answered_by is None or call.answered_by is call.attempts[-1] else call.answered_by.number
 
 
 def _attributes(runtime: Runtime, call: CallState) -> dict[str, str]:
@@ -170,6 +183,10 @@ def _attempt_record(call: CallState, attempt: AttemptState) -> AttemptRecord:
         chunk_gaps=attempt.chunk_gaps,
         changes=attempt.changes or None,
         asked=attempt.fields.facts if attempt.changes and attempt.fields else None,
+        cause=attempt.cause,
+        seam_chars=attempt.seam_chars,
+        opened_breaker=attempt.opened_breaker,
+        recovery_ns=attempt.recovery_ns,
     )
 
 

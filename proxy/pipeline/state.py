@@ -5,12 +5,15 @@ Here: mutable state of a call and its attempts. Not here: I/O, decisions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from proxy.call import Cost, Outcome, Usage
 from proxy.pipeline.capture import Kept
 from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Endpoint
 from proxy.policy.faults import Fault
 from proxy.policy.routing import RouteDecision
+from proxy.records import AttemptCause
 from proxy.wire.endpoints import Endpoint as ApiEndpoint
 from proxy.wire.http1 import header
 from proxy.wire.reply import ReplyFacts
@@ -26,9 +29,9 @@ class AttemptState:
     """One try of one target."""
 
     __slots__ = (
-        "body", "capture", "changes", "chunk_gaps", "cost", "credential", "end_ns", "endpoint", "error_message", "error_type", "facts",
-        "fault", "fields", "first_chunk_ns", "kept", "last_chunk_ns", "model", "number", "outcome", "reader", "sent", "span_id",
-        "start_ns", "status", "unpriced", "usage",
+        "body", "capture", "cause", "changes", "chunk_gaps", "cost", "credential", "end_ns", "endpoint", "error_message", "error_type",
+        "facts", "fault", "fields", "first_chunk_ns", "kept", "last_chunk_ns", "model", "number", "opened_breaker", "outcome", "reader",
+        "recovery_ns", "seam_chars", "sent", "span_id", "start_ns", "status", "unpriced", "usage",
     )  # fmt: skip
 
     def __init__(self, number: int, span_id: str, endpoint: Endpoint, model: str, start_ns: int) -> None:
@@ -37,6 +40,7 @@ class AttemptState:
         self.endpoint = endpoint
         self.model = model
         self.credential = 0  # the position of the one it is made with, among its target's
+        self.cause: AttemptCause | None = None  # what it is made for, if that isn't to ask the next one of the plan
         self.start_ns = start_ns  # monotonic
         self.end_ns = 0
         self.first_chunk_ns = 0
@@ -58,6 +62,9 @@ class AttemptState:
         self.usage: Usage | None = None
         self.cost: Cost | None = None
         self.unpriced = False  # there is usage and no price
+        self.seam_chars: int | None = None  # of a continuation: how much text the client had when it was asked
+        self.opened_breaker = False  # its failure did
+        self.recovery_ns: int | None = None  # its success closed the breaker, this long after it had opened
 
     def fail(self, outcome: Outcome, error_type: str, message: str | None, fault: Fault | None = None) -> None:
         """How the attempt ended, unless it went well; `fault` if the target had to do with it."""
@@ -71,10 +78,10 @@ class CallState:
     """One client request and all that happens for it."""
 
     __slots__ = (
-        "api", "attempts", "began_ns", "billable", "body", "body_error", "call_id", "decision", "error_message", "error_type", "fields",
-        "first_chunk_ns", "is_upload_begun", "model", "outcome", "overhead_ns", "parent_span_id", "path", "plain", "request",
-        "request_bytes", "response_bytes", "rule", "sampled", "span_id", "status", "tags", "target_path", "trace_id", "trace_state",
-        "waited_ns",
+        "answered_by", "api", "attempts", "began_ns", "billable", "body", "body_error", "call_id", "decision", "error_message",
+        "error_type", "fields", "first_chunk_ns", "is_upload_begun", "mirror_of", "model", "outcome", "overhead_ns", "parent_span_id",
+        "path", "plain", "request", "request_bytes", "response_bytes", "rule", "sampled", "span_id", "status", "tags", "target_path",
+        "trace_id", "trace_state", "waited_ns",
     )  # fmt: skip
 
     def __init__(self, request: ClientRequest, call_id: str, trace_id: str, span_id: str) -> None:
@@ -99,6 +106,8 @@ class CallState:
         self.response_bytes = 0
         self.decision: RouteDecision | None = None
         self.attempts: list[AttemptState] = []
+        self.answered_by: AttemptState | None = None  # whose reply was passed on; with a hedge it needn't be the last one that was made
+        self.mirror_of: str | None = None  # the id of the call that this one copies
         self.status: int | None = None
         self.outcome = Outcome.FAILED
         self.error_type: str | None = None
@@ -109,6 +118,24 @@ class CallState:
         self.overhead_ns = 0  # our own share until the reply's head went out
         self.waited_ns = 0  # spent waiting for the upstream before its reply's head
         self.tags: dict[str, str] = {}
+
+    def below(self, random_bits: Callable[[int], int]) -> CallState:
+        """A call that this one brings about: of the same request and trace, below its span, with ids of its own."""
+        call = CallState(self.request, f"{self.call_id[:12]}{random_bits(80):020x}", self.trace_id, f"{random_bits(64) or 1:016x}")
+        call.parent_span_id, call.sampled, call.trace_state = self.span_id, self.sampled, self.trace_state
+        call.path, call.api, call.decision, call.tags, call.model = self.path, self.api, self.decision, self.tags, self.model
+        return call
+
+    @property
+    def decisive(self) -> AttemptState | None:
+        """The attempt that says how the call went: the one whose reply was passed on, else the last."""
+        return self.answered_by or (self.attempts[-1] if self.attempts else None)
+
+    @property
+    def may_be_copied(self) -> bool:
+        """Whether it can be sent to two targets at once: its body is known, and it does nothing but generate."""
+        api, fields = self.api, self.fields
+        return self.body is not None and api.billable and api.operation != "" and fields is not None and not fields.background
 
     def user_agent(self) -> str | None:
         """What the client calls itself."""

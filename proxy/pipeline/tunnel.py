@@ -9,9 +9,9 @@ import asyncio
 
 from proxy.call import HeaderList, Outcome
 from proxy.errors import ClientGone, UpstreamError
-from proxy.pipeline.attempts import begin_attempt
+from proxy.pipeline.arrival import outcome_of
 from proxy.pipeline.headers import own_headers, upstream_headers
-from proxy.pipeline.relay import outcome_of
+from proxy.pipeline.live_attempt import new_attempt
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.settle import price_attempt, settle
 from proxy.pipeline.state import AttemptState, CallState
@@ -39,7 +39,7 @@ async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: Clien
     assert call.decision is not None
     step = call.decision.plan.steps[0]
     endpoint = runtime.endpoints[step.target]
-    attempt = begin_attempt(gate, call, endpoint, step.model)
+    attempt = new_attempt(gate, call, endpoint, step.model)
     attempt.credential = runtime.credentials[step.target].current(attempt.start_ns)
     attempt.sent = True
     url = join(endpoint.base, call.target_path)
@@ -146,13 +146,10 @@ def _settle_response(gate: Gate, runtime: Runtime, session: CallState, message: 
     now_ns = gate.clock.monotonic_ns()
     if facts.usage is None:
         return began_ns
-    bits = gate.random_bits
-    call = CallState(session.request, f"{session.call_id[:12]}{bits(80):020x}", session.trace_id, f"{bits(64) or 1:016x}")
-    call.parent_span_id, call.sampled, call.trace_state = session.span_id, session.sampled, session.trace_state
-    call.path, call.api, call.decision, call.tags, call.model = session.path, session.api, session.decision, session.tags, session.model
+    call = session.below(gate.random_bits)
     call.began_ns, call.waited_ns = began_ns, now_ns - began_ns
     call.status, call.outcome, call.response_bytes = 200, Outcome.SUCCEEDED, len(message)
-    attempt = begin_attempt(gate, call, session.attempts[0].endpoint, session.attempts[0].model)
+    attempt = new_attempt(gate, call, session.attempts[0].endpoint, session.attempts[0].model)
     attempt.model = facts.response_model or session.attempts[0].model
     attempt.start_ns, attempt.end_ns = began_ns, now_ns
     attempt.outcome, attempt.status, attempt.facts, attempt.sent = Outcome.SUCCEEDED, 200, facts, True

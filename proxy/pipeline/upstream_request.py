@@ -13,6 +13,8 @@ from proxy.errors import RequestNotShapeable
 from proxy.pipeline.request_rules import RequestRules
 from proxy.pipeline.state import CallState
 from proxy.policy.order import Candidate
+from proxy.wire.continuation import going_on
+from proxy.wire.dialects.table import Dialect
 from proxy.wire.include_usage import OPTIONS, asks_for_usage, inject
 from proxy.wire.request import RequestFields, read_request
 from proxy.wire.shape import Edits, NotShapeable, shape
@@ -38,6 +40,14 @@ class UpstreamRequest(NamedTuple):
             return inject(self.body, self.fields)
         except ValueError:  # a key that is no text: nothing depends on the question, so it isn't put
             return None
+
+    def going_on(self, text: str, spoken: Dialect) -> UpstreamRequest:
+        """The request, to be gone on with from the text so far. Raises RequestNotShapeable."""
+        try:
+            body = going_on(self.body or b"", text, spoken.takes_prefix, spoken.takes_continue)
+        except ValueError:
+            raise RequestNotShapeable("The request has no messages that the text so far can be put behind.") from None
+        return self._replace(body=body)
 
 
 def upstream_request(call: CallState, rules: RequestRules, step: Candidate) -> UpstreamRequest:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from proxy.call import NUSD_PER_USD
-from proxy.config.schema import FailoverConfig, Match, RouteConfig
+from proxy.config.schema import FailoverConfig, HedgeConfig, Match, MirrorConfig, RouteConfig
 from proxy.policy.conditions import RouteFacts, conditions_of
 from proxy.policy.experiment import Assigned
 from proxy.policy.order import Candidate, load, reason
@@ -96,6 +96,8 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     refusal: Refusal | None = None
     experiment: Assigned | None = None
     shadow: Shadow | None = None
+    hedge: HedgeConfig | None = None  # None: it wouldn't be hedged, however slow
+    mirror: MirrorConfig | None = None  # None: it wouldn't be copied
 
 
 class Listener:
@@ -117,8 +119,13 @@ class Listener:
         return self._decide(facts, msgspec.structs.replace(plan_facts, chance=chance))
 
 
-def explain(routes: Sequence[RouteConfig], heard: Listener, decision: RouteDecision | None, refusal: Refusal | None) -> Explanation:
-    """The decision told. `heard` took part in it; `decision` is what became of it, prices considered."""
+def explain(
+    routes: Sequence[RouteConfig], heard: Listener, decision: RouteDecision | None, refusal: Refusal | None, may_be_copied: bool = False
+) -> Explanation:
+    """The decision told. `heard` took part in it; `decision` is what became of it, prices considered.
+
+    `may_be_copied`: the call is of those that are hedged and mirrored.
+    """
     facts = heard.facts
     assert facts is not None, "nothing was decided"
     call = Explanation(
@@ -127,6 +134,7 @@ def explain(routes: Sequence[RouteConfig], heard: Listener, decision: RouteDecis
     if decision is None:
         return call
     group, plan = decision.group, decision.plan
+    rule = next((route for route in routes if route.name == decision.route), None) if may_be_copied and plan.steps else None
     return msgspec.structs.replace(
         call,
         route=decision.route,
@@ -138,6 +146,8 @@ def explain(routes: Sequence[RouteConfig], heard: Listener, decision: RouteDecis
         failover=decision.failover,
         experiment=decision.experiment,
         shadow=None if decision.shadow is None else _shadow(decision, decision.shadow),
+        hedge=rule.hedge if rule is not None and len(plan.steps) > 1 else None,
+        mirror=rule.mirror if rule is not None else None,
     )
 
 

@@ -52,7 +52,7 @@ def test_alias_and_target_may_not_share_a_name() -> None:
 def test_alias_of_an_alias_is_refused() -> None:
     head = TWO_TARGETS + "models: {smart: {targets: [openai]}, smarter: {targets: [local, smart]}}\n"
     assert only_problem(routes("{name: a, to: [openai]}", head=head)) == (
-        "postern.yaml:2:65: models.smarter.targets: 'smart' is an alias: an alias names targets only"
+        "postern.yaml:2:65: models.smarter.targets: 'smart' is an alias: only targets may stand here"
     )
 
 

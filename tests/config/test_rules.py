@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.config.schema import BackoffConfig, FailoverConfig
+from proxy.policy.hedge import hedge_rule
 from tests.config.support import MINIMAL, TWO_TARGETS, load, only_problem, problems
 
 
@@ -117,10 +118,48 @@ def test_failover_is_taken_whole() -> None:
         ("backoff: {first_ms: 9000}", "backoff: begins with 9 s, which is more than `max_s` (8 s)"),
         ("backoff: {max_s: 0.1}", "backoff: begins with 0.2 s, which is more than `max_s` (0.1 s)"),
         ("context_window_to: [{target: local, weight: 2}]", "context_window_to[0].weight: does nothing here"),
+        ("attempts: 1, continue_midstream: true", "continue_midstream: needs `attempts` of 2 at least"),
     ],
 )
 def test_failover_that_makes_no_sense_is_refused(rest: str, message: str) -> None:
     assert f"routes[0].failover.{message}" in only_problem(failover(rest))
+
+
+@pytest.mark.parametrize("after", ["p50", "p95", "p99", "300ms", "1.5s", "2s", "0.25ms"])
+def test_whatever_hedge_after_takes_the_policy_reads(after: str) -> None:
+    config = load(TWO_TARGETS + f"routes: [{{name: a, to: [openai, local], hedge: {{after: {after}, max_ratio: 5%}}}}]").config
+    assert config.routes[0].hedge is not None
+    rule = hedge_rule(config.routes[0].hedge)
+    assert (rule.quantile is None, rule.max_ratio) == (not after.startswith("p"), 0.05)
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        *(
+            (f"hedge: {{after: {after}}}", "hedge.after: must be p50 to p99")
+            for after in ("p49", "p100", "p9", "1m", "soon", "-1s", "1e3s")
+        ),
+        ("hedge: {max_ratio: 120%}", "hedge.max_ratio: must be at least 0 and at most 1"),
+        ("hedge: {}, failover: {attempts: 1}", "hedge: needs `failover.attempts` of 2 at least"),
+        ("mirror: {to: []}", "mirror.to: names no target"),
+        ("mirror: {to: [nobody]}", "mirror.to: no target named 'nobody'"),
+        ("mirror: {to: [smart]}", "mirror.to: 'smart' is an alias: only targets may stand here"),
+        ("mirror: {to: [local, local]}", "mirror.to[1]: is the same as routes[0].mirror.to[0]"),
+        ("mirror: {to: [{target: local, weight: 2}]}", "mirror.to[0].weight: does nothing here"),
+        ("mirror: {to: [local], ratio: 2}", "mirror.ratio: must be at least 0 and at most 1"),
+        ("mirror: {ratio: 10%}", "mirror.to: is required"),
+    ],
+)
+def test_a_hedge_or_a_mirror_that_makes_no_sense_is_refused(rest: str, message: str) -> None:
+    text = TWO_TARGETS + f"models: {{smart: {{targets: [openai]}}}}\nroutes: [{{name: a, to: [openai, local], {rest}}}]"
+    assert f"routes[0].{message}" in only_problem(text)
+
+
+def test_a_hedge_without_a_second_target_is_refused() -> None:
+    text = TWO_TARGETS + "routes: [{name: a, to: [openai], hedge: {}}]"
+    assert "routes[0].hedge: does nothing: `to` names one target" in only_problem(text)
+    assert load(text + "\nmodels: {smart: {targets: [openai, local]}}").config.routes[0].hedge is not None
 
 
 def test_wrong_backoff_causes_no_second_problem() -> None:

@@ -80,6 +80,18 @@ def test_the_same_configuration_changes_nothing(on):
     assert (summary["calls"], summary["changed"], summary["same_target"], summary["moved"]) == (2, 0, 2, [])
 
 
+def test_copies_that_mirrors_were_sent_are_no_calls(tmp_path: Path) -> None:
+    lines = (
+        {"call_id": "a", "decision": "all>one/gpt-4o"},
+        {"call_id": "b", "decision": "mirror of a: all>two/gpt-4o"},
+        {"call_id": "c", "decision": {"steps": [{"target": "one", "why": ""}]}},
+    )
+    rest = {"time": "2026-11-20T10:30:00.250Z", "method": "POST", "path": "/v1/chat/completions", "stream": False, "outcome": "succeeded"}
+    file = tmp_path / "calls.jsonl"
+    file.write_text("".join(json.dumps(line | rest | {"attempts": 1}) + "\n" for line in lines))
+    assert [call.call_id for call in read_recorded(str(file), "", None)] == ["a", "c"]
+
+
 def test_another_target_is_told_with_its_cost(on):
     changes, summary = told(on("  - {name: all, to: [two]}"), call())
     assert changes == [

@@ -176,6 +176,18 @@ def test_table_tells_changes_of_the_request_and_the_last_resort(files: tuple[str
     assert "  1.  one  every breaker is open, and this one closes soonest; request: drop user\n" in capsys.readouterr().out
 
 
+def test_table_tells_what_may_go_on_beside(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    targets = "targets: {one: {provider: simulated}, two: {provider: simulated}, three: {provider: simulated}}\n"
+    rules = "failover: {continue_midstream: true}, hedge: {max_ratio: 2.5%}, mirror: {to: [{target: three, model: m}], ratio: 10%}"
+    Path(files[0]).write_text(targets + f"routes: [{{name: r, to: [one, two], {rules}}}]")
+    assert explain(files) == 0
+    assert capsys.readouterr().out.endswith(
+        "at most 3 attempts in all. It goes on with a chat's stream that breaks.\n"
+        "Hedged: waiting longer than the p95 of its route's waits, it is sent to the next one too; at most 2.5 % of calls.\n"
+        "Copied to three/m: 10 % of calls.\n"
+    )
+
+
 def test_a_draw_that_was_told_gives_the_same_order_again(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     request = Path(files[1])
     _, first = told_by_command(capsys, Path(files[0]), request, {})

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 
 from proxy.call import Outcome, Usage, UsageSource
 from proxy.observer.telemetry import names
 from proxy.records import CHUNK_GAP_BOUNDARIES_S, AttemptRecord, GateReport
-from tests.call_records import START_NS, attempt_record, call_record
+from tests.call_records import SECOND_NS, START_NS, attempt_record, call_record
 from tests.observer.metric_readings import labelled, measuring, metrics_in, observed, points_in
 
 GEN_1 = "gen_ai.client.operation.duration"
@@ -107,6 +108,41 @@ def test_failover_is_told_from_where_to_where_and_why() -> None:
     assert "postern.retries" not in points
 
 
+def test_a_hedge_is_no_failover_and_tells_whether_it_won() -> None:
+    slow = attempt_record(outcome=Outcome.ABANDONED, status=None)
+    hedge = attempt_record(number=2, target="claude", cause="hedge")
+    for answered_by, won in ((None, True), (1, False)):
+        points = observed(call_record(attempts=[slow, hedge], answered_by=answered_by))
+        assert labelled(points, "postern.hedges", "postern.from", "postern.to", "postern.hedge_won") == {("openai", "claude", won): 1}
+        assert "postern.failovers" not in points
+
+
+def test_a_continuation_is_no_failover() -> None:
+    cut = attempt_record(outcome=Outcome.INTERRUPTED, error_type="closed")
+    points = observed(call_record(attempts=[cut, attempt_record(number=2, target="claude", cause="continuation", seam_chars=7)]))
+    told = labelled(points, "postern.continuations", "postern.from", "postern.to", "error.type")
+    assert (told, "postern.failovers" in points) == ({("openai", "claude", "closed"): 1}, False)
+
+
+def test_a_breaker_that_opened_is_counted_and_its_recovery_timed() -> None:
+    points = observed(call_record(attempts=[attempt_record(**failed_attempt, opened_breaker=True)]))
+    assert labelled(points, "postern.breaker.opened", "postern.target") == {"openai": 1}
+    assert "postern.breaker.recovery" not in points
+    points = observed(call_record(attempts=[attempt_record(recovery_ns=15 * SECOND_NS)]))
+    assert labelled(points, "postern.breaker.recovery", "postern.target") == {"openai": 15.0}
+
+
+def test_a_copy_of_a_call_costs_but_is_no_call() -> None:
+    points = observed(call_record(mirror_of="call-0"))
+    assert labelled(points, "postern.mirrors", "postern.target", "postern.outcome") == {("openai", "succeeded"): 1}
+    assert labelled(points, "postern.cost", "postern.target", "postern.mirrored") == {("openai", True): pytest.approx(0.00145)}
+    assert not {"postern.calls", "http.server.request.duration", "postern.overhead"} & set(points)
+
+
+def test_a_call_that_is_no_copy_has_no_such_label() -> None:
+    assert all("postern.mirrored" not in labels for found in observed(call_record()).values() for labels, _ in found)
+
+
 def test_retry_is_no_failover() -> None:
     points = observed(call_record(attempts=[attempt_record(**failed_attempt), attempt_record(number=2)]))
     assert labelled(points, "postern.retries", "postern.target", "error.type") == {("openai", "overloaded"): 1}
@@ -191,7 +227,7 @@ def test_tokens_are_text_only_where_that_can_be_known(usage: Usage, expected: di
 
 def test_histograms_have_the_buckets_of_the_table() -> None:
     with measuring(conventions="both") as pipeline:
-        pipeline.observe(call_record(attempts=[streamed(1)]), traced=False)
+        pipeline.observe(call_record(attempts=[msgspec.structs.replace(streamed(1), recovery_ns=SECOND_NS)]), traced=False)
         bounds = {
             name: tuple(point.explicit_bounds)
             for name, metric in metrics_in(pipeline.read()).items()
@@ -221,7 +257,7 @@ def test_buckets_of_another_number_are_left_out() -> None:
 
 
 def test_gates_report_is_told() -> None:
-    report = GateReport(3, {"queue_full": 2}, {"openai": "open"}, {"tenant-day": 0.5})
+    report = GateReport(3, {"queue_full": 2}, {"openai": "open"}, {"tenant-day": 0.5}, {"busy": 4})
     with measuring() as pipeline:
         pipeline.take_report(report)
         points = points_in(pipeline.read())
@@ -229,6 +265,7 @@ def test_gates_report_is_told() -> None:
     assert labelled(points, "postern.breaker.state", "postern.state") == {"closed": 0, "open": 1, "half_open": 0}
     assert labelled(points, "postern.budget.used_ratio", "postern.budget") == {"tenant-day": 0.5}
     assert labelled(points, "postern.observer.dropped", "postern.cause")["gate_queue_full"] == 2
+    assert labelled(points, "postern.mirrors.dropped", "postern.cause") == {"busy": 4}
 
 
 def test_target_that_left_the_report_leaves_the_metrics() -> None:

@@ -410,6 +410,48 @@ def test_failover_and_retry_are_events_of_the_server_span() -> None:
     ]
 
 
+def test_a_hedge_and_a_continuation_are_events_of_their_own() -> None:
+    attempts = [
+        attempt_record(outcome=Outcome.ABANDONED, status=None),
+        attempt_record(number=2, start_ns=START_NS + 1, target="local", cause="hedge", outcome=Outcome.INTERRUPTED, error_type="closed"),
+        attempt_record(number=3, start_ns=START_NS + 2, target="local", cause="continuation", seam_chars=7),
+    ]
+    assert events(spans_of(call_record(attempts=attempts))[0]) == [
+        (
+            "postern.hedge",
+            START_NS + 1,
+            {"postern.attempt": 2, "postern.hedge_won": False, "postern.from": "openai", "postern.to": "local"},
+        ),
+        (
+            "postern.continuation",
+            START_NS + 2,
+            {"postern.attempt": 3, "error.type": "closed", "postern.from": "local", "postern.to": "local", "postern.seam_chars": 7},
+        ),
+    ]
+    told = [attributes(span) for span in spans_of(call_record(attempts=attempts))[1:]]
+    assert [(one.get("postern.attempt_cause"), one.get("postern.seam_chars")) for one in told] == [
+        (None, None), ("hedge", None), ("continuation", 7),
+    ]  # fmt: skip
+
+
+def test_the_span_of_a_call_names_the_target_that_answered() -> None:
+    attempts = [attempt_record(), attempt_record(number=2, target="local", cause="hedge", outcome=Outcome.ABANDONED)]
+    assert attributes(spans_of(call_record(attempts=attempts, answered_by=1))[0])["postern.target"] == "openai"
+
+
+def test_the_attempt_that_opened_a_breaker_or_closed_it_says_so() -> None:
+    opened = attempt_record(outcome=Outcome.FAILED, first_chunk_ns=None, opened_breaker=True)
+    assert events(spans_of(call_record(attempts=[opened]))[1]) == [("postern.breaker_opened", START_NS + SECOND_NS, {})]
+    closed = attempt_record(first_chunk_ns=None, recovery_ns=SECOND_NS)
+    assert events(spans_of(call_record(attempts=[closed]))[1]) == [("postern.breaker_closed", START_NS + SECOND_NS, {})]
+
+
+def test_a_copy_of_a_call_is_a_span_within_and_says_whose() -> None:
+    span = spans_of(call_record(mirror_of="call-0"))[0]
+    assert (span.kind, attributes(span)["postern.mirror_of"]) == (Span.SPAN_KIND_INTERNAL, "call-0")
+    assert not span.flags & 0x200, "its parent is ours"
+
+
 def test_refusal_is_an_event_that_names_the_rule() -> None:
     record = call_record(attempts=[], outcome=Outcome.REJECTED, status=429, rule="tenant-day", error_type="budget_exceeded")
     told = {"postern.rule": "tenant-day", "postern.code": "budget_exceeded"}

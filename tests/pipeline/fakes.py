@@ -124,23 +124,29 @@ class FakeUpstream:
         self.script: list[Reply | Step] = []
         self.default: Callable[[], Reply | Step] | None = None  # answers what the script doesn't
         self.sent: list[Sent] = []
+        self.copies: dict[str, Callable[[], Reply | Step]] = {}  # what targets answer to copies of calls
+        self.copied: list[Sent] = []  # the requests of these
 
     async def open(
         self, target: Target, method: str, url: str, headers: HeaderList, body: bytes | AsyncIterator[bytes] | None
     ) -> UpstreamReply:
-        sent = Sent(target, method, url, list(headers))
+        sent = Sent(target, method, url, list(headers), body if isinstance(body, bytes) else b"")
+        if target.name in self.copies:
+            self.copied.append(sent)
+            return await self._answer(sent, body, self.copies[target.name]())
         self.sent.append(sent)
         if self.started():
             self.late.append(sent)
         assert self.script or self.default, "an attempt that the script has no reply for"
-        reply = self.script.pop(0) if self.script or self.default is None else self.default()
+        return await self._answer(sent, body, self.script.pop(0) if self.script or self.default is None else self.default())
+
+    async def _answer(self, sent: Sent, body: bytes | AsyncIterator[bytes] | None, reply: Reply | Step) -> UpstreamReply:
+        target = sent.target
         if isinstance(reply, ConnectFailed):
             raise reply  # before any of an upload was taken
         script = reply if isinstance(reply, Reply) else Reply(before_head=[reply])
         early = script.before_upload_ends
-        if isinstance(body, bytes):
-            sent.body = body
-        elif body is not None:
+        if not isinstance(body, bytes) and body is not None:
             await self._take(sent, body, target, 1 if early else None)
         for step in script.before_head:
             assert not isinstance(step, bytes)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.call import Outcome, Usage
-from proxy.pipeline.relay import WHOLE_BYTES
+from proxy.pipeline.arrival import WHOLE_BYTES
 from tests.pipeline.fakes import Reply, Wait, broken
 from tests.pipeline.scripts import (
     CONFIG,

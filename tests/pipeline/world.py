@@ -63,6 +63,7 @@ class Played:
     sent: list[Sent]
     body: FakeRequestBody
     raised: BaseException | None  # what left handle_call
+    copies: list[CallRecord]  # of what mirrors were sent
 
 
 @cache
@@ -113,12 +114,16 @@ class World:
         client.fails_with = request.edge_fault
         self.upstream.started = lambda: bool(client.events)
         raised = await self._run(self._client_request(request, body), client)
-        records = self.recorder.records[before:]
+        await self.gate.mirrors.drained()
+        records = [record for record in self.recorder.records[before:] if record.mirror_of is None]
+        copies = [record for record in self.recorder.records[before:] if record.mirror_of is not None]
         assert len(records) == 1, f"{len(records)} records of one call"
-        assert self.gate.calls == calls + 1, "settle didn't run exactly once"
+        assert self.gate.calls == calls + len(self.recorder.records) - before, "settle didn't run exactly once"
         assert not self.upstream.script, f"replies that no attempt asked for; raised: {raised!r}, told: {client.body[:300]!r}"
-        assert not self.upstream.late, "an attempt after the reply had started"
-        played = Played(client, records[0], self.upstream.sent, body, raised)
+        further = sum(attempt.cause == "continuation" for attempt in records[0].attempts)
+        assert len(self.upstream.late) == further, "an attempt after the reply had started"
+        self.upstream.late.clear()
+        played = Played(client, records[0], self.upstream.sent, body, raised, copies)
         used = [(sent.target, sent.reply.ends if sent.reply else None) for sent in played.sent]
         check_invariants(self.gate, client, records[0], used, was_stopped=raised is not None or client.is_gone)
         return played

@@ -13,7 +13,9 @@ from proxy.config.schema import (
     Bounds,
     Config,
     FailoverConfig,
+    HedgeConfig,
     Match,
+    MirrorConfig,
     ModelConfig,
     RouteConfig,
     Strategy,
@@ -41,7 +43,12 @@ def routed(strategy: Strategy = "priority", *to: TargetChoice, match: Match | No
 
 
 def told(
-    *routes: RouteConfig, models: dict[str, ModelConfig] | None = None, call: RouteFacts = CALL, broken: str = "", draw: float = 0.5
+    *routes: RouteConfig,
+    models: dict[str, ModelConfig] | None = None,
+    call: RouteFacts = CALL,
+    broken: str = "",
+    draw: float = 0.5,
+    may_be_copied: bool = False,
 ) -> Explanation:
     def known(choice: Choice, _: CompiledRoute) -> Known:
         figures = msgspec.structs.replace(KNOWN[choice.target], model=choice.model, weight=choice.weight)
@@ -49,11 +56,21 @@ def told(
 
     listener = Listener(Router(Config(TARGETS, routes=list(routes), models=models or {})).decide)
     decision = listener.decide(call, PlanFacts(known, lambda: draw))
-    return explain(routes, listener, decision, None)
+    return explain(routes, listener, decision, None, may_be_copied)
 
 
 def places(explanation: Explanation) -> list[tuple[str, str]]:
     return [(step.target, step.why) for step in explanation.steps]
+
+
+def test_a_hedge_and_a_mirror_are_told_of_calls_that_may_be_copied_and_no_others() -> None:
+    hedge, mirror = HedgeConfig("p90", 0.1), MirrorConfig([TargetChoice("b")], 0.5)
+    route = msgspec.structs.replace(routed(), hedge=hedge, mirror=mirror)
+    for may_be_copied, expected in ((True, (hedge, mirror)), (False, (None, None))):
+        explained = told(route, may_be_copied=may_be_copied)
+        assert (explained.hedge, explained.mirror) == expected
+    alone = msgspec.structs.replace(route, to=[TargetChoice("a")])
+    assert told(alone, may_be_copied=True).hedge is None
 
 
 # ------------------------------------------------------------------------------------------------------------ routes

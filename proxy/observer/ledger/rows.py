@@ -12,7 +12,7 @@ import msgspec
 
 from proxy.call import usd_text
 from proxy.observer.totals import call_totals
-from proxy.records import CallRecord, PlanRecord
+from proxy.records import AttemptRecord, CallRecord, PlanRecord, decisive_attempt
 
 SqlValue = str | int | float | None
 SqlRow = tuple[SqlValue, ...]
@@ -77,7 +77,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     method: str
     path: str
     route: str | None
-    target: str | None  # of the last attempt, as are provider and model
+    target: str | None  # of the attempt that answered, else the last; as are provider and model
     provider: str | None
     requested_model: str | None
     model: str | None
@@ -150,16 +150,34 @@ def sql_row(record: CallRecord) -> SqlRow:
 
 
 def _decision(record: CallRecord) -> str | None:
-    """A JSON object where the call had a choice of targets, an experiment or a route in shadow; else the line that spans have."""
+    """A JSON object where the call had a choice of targets, an experiment or a route in shadow; else the line that spans have.
+
+    Where there was more than one attempt, or one that a breaker changed by, it holds what became of each.
+    """
     plan = record.plan
     if plan is None:
         return record.decision
     told = _planned(record.route, plan)
+    if len(record.attempts) > 1 or any(attempt.opened_breaker or attempt.recovery_ns is not None for attempt in record.attempts):
+        told["attempts"] = [_attempted(record, attempt) for attempt in record.attempts]
     if record.experiment is not None:
         told["experiment"] = {"name": record.experiment, "arm": record.arm}
     if record.shadow is not None:
         told["shadow"] = {**_planned(record.shadow.route, record.shadow.plan), "differs": record.shadow.differs}
     return msgspec.json.encode(told).decode()
+
+
+def _attempted(record: CallRecord, attempt: AttemptRecord) -> dict[str, object]:
+    told: dict[str, object] = {"target": attempt.target, "outcome": attempt.outcome.value}
+    further = {
+        "error": attempt.error_type,
+        "cause": attempt.cause,
+        "seam_chars": attempt.seam_chars,
+        "answered": True if attempt is decisive_attempt(record) else None,
+        "opened_breaker": attempt.opened_breaker or None,
+        "recovery_s": None if attempt.recovery_ns is None else attempt.recovery_ns / 1e9,
+    }
+    return told | {name: value for name, value in further.items() if value is not None}
 
 
 def _planned(route: str | None, plan: PlanRecord) -> dict[str, object]:
@@ -185,9 +203,9 @@ def _content(record: CallRecord) -> str | None:
 
 
 def _last_target(record: CallRecord) -> tuple[str | None, str | None, str | None]:
-    if not record.attempts:
+    last = decisive_attempt(record)
+    if last is None:
         return None, None, None
-    last = record.attempts[-1]
     return last.target, last.provider, last.model or None
 
 

@@ -150,6 +150,13 @@ ATTEMPT = _ours("postern.attempt", "int", On.CLIENT | On.EVENT, "which attempt o
 REQUEST_CHANGES = _ours(
     "postern.request_changes", "string", On.CLIENT, "what `request` rules changed in the body: set temperature; clamp max_tokens 800"
 )
+ATTEMPT_CAUSE = _ours(
+    "postern.attempt_cause", "string", On.CLIENT, "hedge, beside a slow attempt; continuation, of a stream that broke; else absent"
+)
+SEAM_CHARS = _ours("postern.seam_chars", "int", On.CLIENT | On.EVENT, "of a continuation: the characters of text that the client had")
+HEDGE_WON = _ours("postern.hedge_won", "boolean", On.EVENT | On.METRIC, "whether it was the hedge that answered")
+MIRROR_OF = _ours("postern.mirror_of", "string", On.SERVER, "of a copy that a `mirror` was sent: the client's call")
+MIRRORED = _ours("postern.mirrored", "boolean", On.METRIC, "true for copies of calls, else absent")
 RETRIES = _ours("postern.retries", "int", On.SERVER, "attempts after the first, at any target")
 OUTCOME = _ours(
     "postern.outcome", "string", On.SPAN | On.LOG | On.METRIC, "succeeded, rejected, throttled, failed, interrupted or abandoned"
@@ -244,6 +251,14 @@ LLM_OUTPUT_MESSAGES = _openinference("llm.output_messages.<n>.message.<…>", "s
 FIRST_CHUNK_EVENT = _event("postern.first_chunk", "CLIENT span", "a stream's first content came")
 RETRY_EVENT = _event("postern.retry", "SERVER span", "the same target is asked again: the attempt's number, the last one's error")
 FAILOVER_EVENT = _event("postern.failover", "SERVER span", "another target is asked: from, to, the attempt's number, the last one's error")
+HEDGE_EVENT = _event("postern.hedge", "SERVER span", "another target is asked as well: from, to, the attempt's number, whether it won")
+CONTINUATION_EVENT = _event(
+    "postern.continuation",
+    "SERVER span",
+    "another attempt goes on from the text so far: from, to, the attempt's number, the seam, the error",
+)
+BREAKER_OPENED_EVENT = _event("postern.breaker_opened", "CLIENT span", "the attempt's failure opened its target's breaker")
+BREAKER_CLOSED_EVENT = _event("postern.breaker_closed", "CLIENT span", "the attempt's success closed its target's breaker")
 REFUSAL_EVENT = _event("postern.refusal", "SERVER span", "a rule refused the call: which, and its code")
 DETAILS_EVENT = _event("gen_ai.client.inference.operation.details", "log record", "captured content, with what the CLIENT span says")
 CALL_LOG_EVENT = _event("postern.call", "log record", "a line of the call log, with `call_log: otlp`")
@@ -257,6 +272,7 @@ OPERATION_BOUNDARIES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 
 TOKEN_BOUNDARIES = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 SERVER_BOUNDARIES_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 320)
 """The conventions' boundaries end at 10 s, where long streams begin: five more stand behind them."""
+RECOVERY_BOUNDARIES_S = (1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120)
 OVERHEAD_BOUNDARIES_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 
 _counter, _level, _gauge = (partial(_metric, instrument=instrument) for instrument in ("counter", "up-down counter", "gauge"))
@@ -296,6 +312,14 @@ SAVED_METRIC = _counter("postern.saved", unit=USD, meaning="cost that the cache 
 CACHE_LOOKUPS_METRIC = _counter("postern.cache.lookups", unit="{lookup}", meaning="calls that a rule of the cache applied to, by result")
 FAILOVERS_METRIC = _counter("postern.failovers", unit="{failover}", meaning="attempts at another target than the one before")
 RETRIES_METRIC = _counter("postern.retries", unit="{retry}", meaning="attempts at the same target as the one before")
+HEDGES_METRIC = _counter("postern.hedges", unit=ATTEMPTS, meaning="attempts at another target beside a slow one, by whether they won")
+CONTINUATIONS_METRIC = _counter("postern.continuations", unit=ATTEMPTS, meaning="attempts that went on where a stream had broken")
+MIRRORS_METRIC = _counter("postern.mirrors", unit=CALLS, meaning="copies of calls sent to mirrors, by outcome; no calls of clients")
+UNMIRRORED_METRIC = _counter("postern.mirrors.dropped", unit=CALLS, meaning="copies of calls that weren't sent, by cause")
+BREAKER_OPENED_METRIC = _counter("postern.breaker.opened", unit="{opening}", meaning="how often a target's breaker opened")
+BREAKER_RECOVERY_METRIC = _seconds(
+    "postern.breaker.recovery", "from a breaker's opening until it closed again", boundaries=RECOVERY_BOUNDARIES_S
+)
 SHADOWS_METRIC = _counter(
     "postern.shadow.calls", unit=CALLS, meaning="calls that a route in shadow would have taken, by whether it differs"
 )

@@ -19,7 +19,7 @@ from proxy.observer.telemetry.metrics.labels import Labels
 from proxy.observer.telemetry.metrics.operation_metrics import Conventions, attempt_metrics, operation_labels, seconds
 from proxy.observer.telemetry.spans.attribute_values import usd
 from proxy.observer.telemetry.spans.attributes import client_error_type, provider_name, server_error_type
-from proxy.records import AttemptRecord, CallRecord
+from proxy.records import AttemptRecord, CallRecord, decisive_attempt, further_of
 
 PAYER_LABELS = ("tenant", "app", "task")
 """Labels of a call that its cost is told by."""
@@ -41,6 +41,11 @@ class CallMetrics:
         self._attempts = attempt_metrics(conventions, instruments)
         self._failovers = counter(names.FAILOVERS_METRIC)
         self._retries = counter(names.RETRIES_METRIC)
+        self._hedges = counter(names.HEDGES_METRIC)
+        self._continuations = counter(names.CONTINUATIONS_METRIC)
+        self._mirrors = counter(names.MIRRORS_METRIC)
+        self._breaker_opened = counter(names.BREAKER_OPENED_METRIC)
+        self._breaker_recovery = histogram(names.BREAKER_RECOVERY_METRIC)
         self._cost = counter(names.COST_METRIC)
         self._unpriced = counter(names.PRICES_UNKNOWN_METRIC)
 
@@ -51,10 +56,15 @@ class CallMetrics:
             for attempt in record.attempts:
                 self._observe_attempt(record, attempt, span_of(record.trace_id, attempt.span_id) if traced else NO_SPAN)
             for before, after in pairwise(record.attempts):
-                self._observe_next(before, after)
+                self._observe_next(record, before, after)
 
     def _observe_call(self, record: CallRecord, span: Context) -> None:
         route: Labels = {} if record.route is None else {names.ROUTE: record.route}
+        if record.mirror_of is not None:  # nobody called, and nobody waited
+            decisive = decisive_attempt(record)
+            target: Labels = {} if decisive is None else {names.TARGET: decisive.target}
+            self._mirrors.add(1, {names.OUTCOME: record.outcome.value, **route, **target}, span)
+            return
         self._server_duration.record(seconds(record.start_ns, record.end_ns), _server_labels(record), span)
         self._calls.add(1, {names.OUTCOME: record.outcome.value, **route, **_arm(record)}, span)
         before_s = record.overhead_before_ns / 1e9
@@ -79,6 +89,10 @@ class CallMetrics:
             labels = operation_labels(record, attempt)
             for metrics in self._attempts:
                 metrics.observe(record, attempt, labels, span)
+        if attempt.opened_breaker:
+            self._breaker_opened.add(1, {names.TARGET: attempt.target}, span)
+        if attempt.recovery_ns is not None:
+            self._breaker_recovery.record(attempt.recovery_ns / 1e9, {names.TARGET: attempt.target}, span)
         if not record.billable:
             return
         if attempt.cost is not None:
@@ -86,12 +100,18 @@ class CallMetrics:
         elif attempt.unpriced:
             self._unpriced.add(1, _price_labels(attempt), span)
 
-    def _observe_next(self, before: AttemptRecord, after: AttemptRecord) -> None:
+    def _observe_next(self, record: CallRecord, before: AttemptRecord, after: AttemptRecord) -> None:
         error_type: Labels = {names.ERROR_TYPE: client_error_type(before) or names.OTHER}
-        if before.target == after.target:
-            self._retries.add(1, {names.TARGET: after.target, **error_type})
-        else:
-            self._failovers.add(1, {names.FROM_TARGET: before.target, names.TO_TARGET: after.target, **error_type})
+        between: Labels = {names.FROM_TARGET: before.target, names.TO_TARGET: after.target}
+        match further_of(before, after):
+            case "retry":
+                self._retries.add(1, {names.TARGET: after.target, **error_type})
+            case "failover":
+                self._failovers.add(1, between | error_type)
+            case "continuation":
+                self._continuations.add(1, between | error_type)
+            case "hedge":
+                self._hedges.add(1, between | {names.HEDGE_WON: after is decisive_attempt(record)})
 
 
 def _server_labels(record: CallRecord) -> Labels:
@@ -130,4 +150,6 @@ def _cost_labels(record: CallRecord, attempt: AttemptRecord) -> Labels:
     labels = _price_labels(attempt) | {names.TARGET: attempt.target} | _payer(record.labels) | _arm(record)
     if record.route is not None:
         labels[names.ROUTE] = record.route
+    if record.mirror_of is not None:
+        labels[names.MIRRORED] = True
     return labels

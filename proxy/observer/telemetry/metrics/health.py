@@ -39,6 +39,7 @@ class Health:
             names.BREAKER_STATE_METRIC: self._breakers,
             names.BUDGET_USED_METRIC: self._budgets,
             names.DROPPED_METRIC: self._dropped,
+            names.UNMIRRORED_METRIC: self._unmirrored,
             names.EXPORTED_METRIC: self._exported,
             names.LABELS_FOLDED_METRIC: self._folds,
             names.EXPORT_FAILURES_METRIC: lambda: [Observation(totals.get(counters.EXPORT_FAILURES))],
@@ -70,6 +71,9 @@ class Health:
         lost = {cause: totals.get(name, 0) for name, cause in DROP_CAUSES.items()}
         lost |= {f"gate_{cause}": count for cause, count in self._gate.dropped.items()}
         return [Observation(count, {names.DROP_CAUSE: cause}) for cause, count in lost.items()]
+
+    def _unmirrored(self) -> Iterable[Observation]:
+        return [Observation(count, {names.DROP_CAUSE: cause}) for cause, count in self._gate.unmirrored.items()]
 
     def _exported(self) -> Iterable[Observation]:
         totals = self._totals.totals()

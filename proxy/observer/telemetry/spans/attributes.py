@@ -14,7 +14,7 @@ from proxy.observer.telemetry.spans.openinference import put_openinference_call,
 from proxy.observer.telemetry.spans.usage_attributes import put_cost, put_cost_parts, put_usage
 from proxy.observer.telemetry.vocabulary import FACT_ATTRIBUTES, Vocabulary
 from proxy.observer.totals import call_totals
-from proxy.records import AttemptRecord, CallRecord, RequestFacts, facts_as_sent
+from proxy.records import AttemptRecord, CallRecord, RequestFacts, decisive_attempt, facts_as_sent
 from proxy.wire.dialects.table import dialect
 
 CACHE_HIT = "hit"
@@ -46,8 +46,10 @@ def server_attributes(record: CallRecord, vocabulary: Vocabulary) -> Attributes:
     if record.shadow is not None:
         attributes[names.SHADOW] = record.shadow.decision
         attributes[names.SHADOW_DIFFERS] = record.shadow.differs
-    if record.attempts:
-        attributes[names.TARGET] = record.attempts[-1].target
+    put(attributes, names.MIRROR_OF, record.mirror_of)
+    decisive = decisive_attempt(record)
+    if decisive is not None:
+        attributes[names.TARGET] = decisive.target
         attributes[names.RETRIES] = len(record.attempts) - 1
     _put_call(attributes, record)
     if record.operation != names.FETCH_OPERATION:
@@ -120,6 +122,8 @@ def client_attributes(record: CallRecord, attempt: AttemptRecord, vocabulary: Vo
     put(attributes, names.HTTP_STATUS, attempt.status)
     put(attributes, names.ERROR_TYPE, client_error_type(attempt))
     put(attributes, names.REQUEST_CHANGES, attempt.changes)
+    put(attributes, names.ATTEMPT_CAUSE, attempt.cause)
+    put(attributes, names.SEAM_CHARS, attempt.seam_chars)
     if attempt.number > 1:
         attributes[names.HTTP_RESEND_COUNT] = attempt.number - 1
     _put_call(attributes, record)

@@ -12,7 +12,7 @@ import msgspec
 from proxy.observer.telemetry import names
 from proxy.observer.telemetry.spans.attribute_values import MAX_ATTRIBUTES, Attributes
 from proxy.observer.telemetry.vocabulary import Vocabulary
-from proxy.records import AttemptRecord, CallRecord, Content
+from proxy.records import AttemptRecord, CallRecord, Content, decisive_attempt
 
 JSON_TYPE = "application/json"
 _RESERVED = 1  # for the mark that something was left out
@@ -46,13 +46,13 @@ _parts = msgspec.json.Decoder(list[Part])
 
 
 def content_texts(record: CallRecord, attempt: AttemptRecord) -> dict[str, str]:
-    """The captured JSON texts by attribute; the output only for the last attempt, whose reply it is."""
+    """The captured JSON texts by attribute; the output only for the attempt whose reply it is."""
     content = record.content
     if content is None:
         return {}
     texts = {
         names.INPUT_MESSAGES: content.input_messages,
-        names.OUTPUT_MESSAGES: content.output_messages if attempt is record.attempts[-1] else None,
+        names.OUTPUT_MESSAGES: content.output_messages if attempt is decisive_attempt(record) else None,
         names.SYSTEM_INSTRUCTIONS: content.system_instructions,
         names.TOOL_DEFINITIONS: content.tool_definitions,
     }

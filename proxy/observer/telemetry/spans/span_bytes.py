@@ -31,7 +31,7 @@ SAMPLED = 0x01
 HAS_IS_REMOTE, IS_REMOTE = 0x100, 0x200  # of the parent; opentelemetry-proto, enum SpanFlags
 SPANS_FIELD = 2  # of ScopeSpans
 
-_KIND_SERVER, _KIND_CLIENT = varint_field(6, 2), varint_field(6, 3)
+_KIND_INTERNAL, _KIND_SERVER, _KIND_CLIENT = (varint_field(6, kind) for kind in (1, 2, 3))
 _STATUS_ERROR = varint_field(3, 2)
 _TRACE_ID = bytes_field(1, bytes(TRACE_ID_BYTES))[:-TRACE_ID_BYTES]
 _SPAN_ID, _PARENT_ID = (bytes_field(number, bytes(SPAN_ID_BYTES))[:-SPAN_ID_BYTES] for number in (2, 4))
@@ -73,12 +73,12 @@ class SpanEncoder:
             state,
             b"" if record.parent_span_id is None else _PARENT_ID + hex_id(record.parent_span_id, SPAN_ID_BYTES),
             text_field(5, clip(f"{_method_in_name(record.method)} {record.http_route}")),
-            _KIND_SERVER,
+            _KIND_SERVER if record.mirror_of is None else _KIND_INTERNAL,
             _pack_times(_START, record.start_ns, _END, record.end_ns),
             self._attributes.write(server_attributes(record, self._vocabulary)),
             self._events(server_events(record)),
             _status(server_is_error(record), record.error_message),
-            _OWN if is_root else _BELOW_REMOTE,
+            _OWN if is_root or record.mirror_of is not None else _BELOW_REMOTE,
         ]
         return b"".join(parts)
 
