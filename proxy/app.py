@@ -21,11 +21,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from proxy import __version__
+from proxy.budget_desk import BudgetDesk
 from proxy.call import Target
-from proxy.config.changes import needs_restart
+from proxy.config.changes import needs_restart, refused_until_restart
 from proxy.config.endpoints import parse_address
 from proxy.config.load import LoadedConfig, load_config, read_text_file
+from proxy.config.notes import notes
 from proxy.config.problems import ConfigError
+from proxy.config.schema import Config
 from proxy.data.price_data import read_prices
 from proxy.observer_settings import encode_settings, observer_settings
 from proxy.pipeline.breakers import BreakerLog, breaker_states
@@ -34,20 +37,25 @@ from proxy.pipeline.runtime import Gate, Runtime
 from proxy.policy.price_match import ShippedPrices
 from proxy.policy.pricing import PriceBook
 from proxy.policy.telemetry_environment import read_telemetry_environment
+from proxy.ports import BudgetStore
 from proxy.receivers.admin import AdminServer
 from proxy.receivers.http import GateServer
 from proxy.record_link.observer_process import ObserverProcess
 from proxy.records import GateReport
+from proxy.stores.books import Books
 from proxy.upstream.http import HttpUpstream
 from proxy.upstream.tunnel import TcpTunnelDialer
 from proxy.wire.dialects.table import dialect
 
 if TYPE_CHECKING:
     from proxy.simulated.server import SimulatedServer
+    from proxy.stores.opening import OwnedStore
+    from proxy.stores.shared_keys import SharedKeys
 
 BACKLOG = 1024
 POLL_S = 2.0
 REPORT_S = 1.0
+NS_PER_MS = 1_000_000
 DRAIN_STEP_S = 0.05
 GC_THRESHOLDS = (10_000, 20, 50)  # a call leaves next to no cycles: Python's default of 700 costs 7 % of its CPU
 
@@ -80,6 +88,8 @@ class App:
         self._stop = asyncio.Event()
         self._telemetry_environment, self._warnings = read_telemetry_environment(environment)
         self._simulated: SimulatedServer | None = None
+        self._store: OwnedStore | None = None
+        self._shared_keys: SharedKeys | None = None
         self.addresses: list[str] = []
         self.admin_addresses: list[str] = []
 
@@ -98,17 +108,20 @@ class App:
     async def run(self, started: Callable[[App], None]) -> None:
         """Open, serve until a signal, drain, close. Raises OSError if a listener can't be bound or state_dir not be used."""
         config = self._loaded.config
-        for warning in self._warnings:
+        for warning in [*self._warnings, *notes(config)]:
             log.warning("%s", warning)
         self._observer = ObserverProcess(self._settings())
         await self._start_simulated()
         clock = SystemClock()
+        store = await self._open_store(config)
         bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311  # ids, not secrets: no system call for each
         self._upstream = HttpUpstream()
-        self._gate = Gate(self._runtime(), self._upstream, TcpTunnelDialer(), self._observer.link, clock, bits)
+        self._gate = Gate(self._runtime(), self._upstream, TcpTunnelDialer(), self._observer.link, clock, bits, store)
         gate = self._gate
+        await self._open_shared_keys(config)
         self._server = GateServer(lambda request, reply, tunnel: handle_call(gate, request, reply, tunnel), clock)
-        admin = AdminServer(config.admin.token.reveal(), self.status, self._not_ready, self._observer.pages.fetch)
+        desk = BudgetDesk(lambda: gate.runtime.spending, lambda: self._store, clock)
+        admin = AdminServer(config.admin.token.reveal(), self.status, self._not_ready, self._observer.pages.fetch, desk)
         loop = asyncio.get_running_loop()
         try:
             listener = await _listen(self._server, config.listen, "listen")
@@ -161,6 +174,10 @@ class App:
 
     async def _close_provider_side(self) -> None:
         await self._upstream.close()
+        if self._store is not None:
+            await self._store.close()
+        if self._shared_keys is not None:
+            await self._shared_keys.close()
         if self._simulated is not None:
             await self._simulated.close()
 
@@ -171,11 +188,29 @@ class App:
         trusted = set(config.telemetry.trust_upstream_context)
         targets = {name: self._resolved(target, name in trusted) for name, target in self._loaded.targets.items()}
         prices = PriceBook(ShippedPrices(read_prices()), config.prices.overrides)
-        return Runtime(config, targets, prices, self._telemetry_environment)
+        return Runtime(config, targets, prices, self._telemetry_environment, self._environment)
 
     def _resolved(self, target: Target, trusted: bool) -> Target:
         base_url = target.base_url or (self._simulated.base_url if self._simulated else "")
         return msgspec.structs.replace(target, base_url=base_url, trusted_context=trusted)
+
+    async def _open_store(self, config: Config) -> BudgetStore:
+        """The store of budgets and limits, opened when there first are any. Raises OSError."""
+        if self._store is None and (config.budgets or config.limits):
+            from proxy.stores.opening import store_for  # only where something is to be remembered
+
+            store = store_for(config, SystemClock())
+            await store.start()
+            self._store = store
+        return self._store or Books()
+
+    async def _open_shared_keys(self, config: Config) -> None:
+        """The keys in Redis, read before the first call where they are needed. Raises OSError."""
+        if config.store.keys:
+            from proxy.stores.opening import shared_keys_for  # only where keys are shared
+
+            self._shared_keys = shared_keys_for(config, SystemClock(), self._gate.share_keys)
+            await self._shared_keys.start()
 
     def _settings(self) -> bytes:
         return encode_settings(observer_settings(self._loaded.config, __version__))
@@ -202,7 +237,10 @@ class App:
             self._reload_error = str(error)
             log.error("the changed configuration is refused, the last good one goes on:\n%s", error)
             return
-        self._reload_error = ""
+        self._reload_error = refused_until_restart(self._loaded.config, loaded.config) or ""
+        if self._reload_error:
+            log.error("the changed configuration is refused, the last good one goes on: %s", self._reload_error)
+            return
         if loaded.digest == self._loaded.digest:
             return
         asyncio.get_running_loop().create_task(self._swap(loaded)).add_done_callback(_raise_failure)
@@ -210,6 +248,12 @@ class App:
     async def _swap(self, loaded: LoadedConfig) -> None:
         for key in needs_restart(self._loaded.config, loaded.config):
             log.warning("%s changed: it takes effect at the next start", key)
+        try:
+            self._gate.store = await self._open_store(loaded.config)
+        except OSError as error:
+            self._reload_error = str(error)
+            log.error("the changed configuration is refused, the last good one goes on: %s", error)
+            return
         old_settings = self._settings()
         self._loaded = loaded
         self._loaded_at_s = SystemClock.time_ns() / 1e9
@@ -218,6 +262,8 @@ class App:
         self._gate.use(self._runtime())
         if self._settings() != old_settings:
             self._observer.renew(self._settings())
+        for note in notes(loaded.config):
+            log.warning("%s", note)
         log.info("configuration %s is in force", loaded.digest[:12])
 
     async def _report(self) -> None:
@@ -225,11 +271,14 @@ class App:
         breaker_log = BreakerLog()
         while True:
             breaker_log.tell(self._gate)
+            used, heading_for = self._gate.budget_watch.shares(self._gate.store, SystemClock.time_ns() // NS_PER_MS)
             self._observer.link.report(
                 GateReport(
                     self._gate.in_flight,
                     dict(self._observer.link.dropped),
                     breakers=breaker_states(self._gate),
+                    budgets=used,
+                    forecasts=heading_for,
                     unmirrored=dict(self._gate.unmirrored),
                 )
             )
@@ -259,6 +308,8 @@ class App:
                 name: {"provider": one.target.provider, "base_url": one.target.base_url, "breaker": breakers[name]}
                 for name, one in gate.runtime.endpoints.items()
             },
+            "store": self._store.health() if self._store is not None else None,
+            "shared_keys": self._shared_keys.health() if self._shared_keys is not None else None,
             "observer": {
                 "pid": self._observer.pid,
                 "restarts": self._observer.restarts,

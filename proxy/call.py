@@ -1,10 +1,13 @@
 """The nouns of a call: frozen values that every layer shares.
 
-Here: what a call, a target, an attempt's outcome, usage and cost *are*. Not here: I/O, wire formats, decisions.
+Here: what a call, a target, an attempt's outcome, usage and cost *are*. Not here: I/O, wire formats, decisions; what is reserved of
+a budget (spending.py).
 """
 
 from __future__ import annotations
 
+import re
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NoReturn
 
@@ -51,6 +54,9 @@ class Secret:
         raise TypeError("a secret is not written anywhere")
 
 
+LABELS = ("tenant", "user", "app", "task", "workflow", "step", "key")
+"""What a call may be known by. All but the name of its virtual key come from where `identity` says."""
+
 NUSD_PER_USD = 1_000_000_000
 
 
@@ -59,6 +65,19 @@ def usd_text(nusd: int) -> str:
     whole, fraction = divmod(abs(nusd), NUSD_PER_USD)
     sign = "-" if nusd < 0 else ""
     return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".")
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def expiry_unix_s(text: str) -> float:
+    """The Unix time at which what `expires` allows is over: of a date its end in UTC, else an RFC 3339 time. Raises ValueError."""
+    if _DATE.fullmatch(text):
+        return datetime.fromisoformat(f"{text}T00:00:00Z").timestamp() + timedelta(days=1).total_seconds()
+    if _TIME.fullmatch(text):
+        return datetime.fromisoformat(text.upper()).timestamp()
+    raise ValueError("neither a date nor a time")
 
 
 class Outcome(StrEnum):

@@ -1,4 +1,4 @@
-"""The command `postern`: serve, check, calls, explain, replay, demo.
+"""The command `postern`: serve, check, calls, budgets, explain, replay, key, demo.
 
 Here: arguments, what a terminal is shown, exit codes. Not here: what the commands do.
 """
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     calls.add_argument("--json", action="store_true", help="one JSON object a line, every column")
     calls.add_argument("--content", action="store_true", help="with --json: what was said, where it was recorded")
     calls.add_argument("--limit", type=_positive, default=20, metavar="N", help="how many past calls (default 20)")
+    budgets = _add_budgets(commands)
     explain = commands.add_parser("explain", help="say what would happen to a call, and why; sends nothing")
     _add_explain_arguments(explain)
     replay = commands.add_parser("replay", help="play recorded calls on another configuration, say what would change; sends nothing")
@@ -63,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="one JSON object for each call that changes, and a last one with the sum")
     demo = commands.add_parser("demo", help="run a sidecar with a simulated provider, send sample traffic, say what to look at")
     demo.add_argument("--once", action="store_true", help="end after the sample traffic")
-    for command in (serve, check, calls, explain, replay):
+    key = commands.add_parser("key", help="make a virtual key, list them, revoke one")
+    for command in (serve, check, calls, budgets, explain, replay, *_add_key_commands(key)):
         command.add_argument("--config", default=default, metavar="FILE", help=config_help)
     return parser
 
@@ -74,10 +76,78 @@ def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:
     explain.add_argument("--method", default="POST", help="default POST")
     explain.add_argument("--path", default="/v1/chat/completions", help="default /v1/chat/completions")
     explain.add_argument(
-        "--assume", action="append", default=[], metavar="WHAT", help="breaker:TARGET=open, half_open or closed; repeatable"
+        "--assume", action="append", default=[], metavar="WHAT", help="breaker:TARGET=open, half_open or closed, or key:NAME; repeatable"
     )
     explain.add_argument("--draw", metavar="X[,X...]", help="what chance gives, from 0 up to 1, in turn; repeatable results")
     explain.add_argument("--json", action="store_true", help="the explanation as one JSON object")
+
+
+def _add_key_commands(key: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """The subcommands, one of which is required."""
+    commands = key.add_subparsers(dest="key_command", metavar="new|list|revoke", required=True)
+    told = {"new": "make a key: shown once, with the entry for the configuration", "list": "list the keys", "revoke": "take a key out"}
+    new, listing, revoke = parsers = [commands.add_parser(name, help=text) for name, text in told.items()]
+    new.add_argument("--name", required=True, type=_name, help="what the key is called in the ledger, in spans and in rules")
+    for label in ("tenant", "user", "app"):
+        new.add_argument(f"--{label}", type=_said, help=f"the {label} of its calls, where nothing before it in `identity` says one")
+    new.add_argument("--models", default=[], type=_listed, metavar="GLOB[,GLOB...]", help="models that may be asked for (default: any)")
+    new.add_argument("--routes", default=[], type=_listed, metavar="NAME[,NAME...]", help="routes that may be taken (default: any)")
+    new.add_argument("--expires", type=_moment, metavar="DATE", help="the last day, in UTC, as 2027-01-31, or a time (RFC 3339)")
+    revoke.add_argument("name", help="the key's name")
+    new.add_argument("--redis", action="store_true", help="keep it in the Redis of the configuration, where `store.keys` is true")
+    listing.add_argument("--redis", action="store_true", help="only those in Redis")
+    revoke.add_argument("--redis", action="store_true", help="the one in Redis")
+    return parsers
+
+
+def _name(text: str) -> str:
+    from proxy.config.endpoints import header_text_message
+
+    if message := header_text_message(text):
+        raise argparse.ArgumentTypeError(f"the name {message}")
+    return text
+
+
+def _add_budgets(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    budgets = commands.add_parser("budgets", help="show how the budgets of a running Postern stand; set or reset what is spent")
+    budgets.add_argument("action", nargs="?", choices=("set", "reset"), help="left out: only show")
+    budgets.add_argument("name", nargs="?", help="with set and reset: the budget")
+    budgets.add_argument("--scope", help="whose, as it is shown, e.g. tenant=acme; with reset: left out, everybody's")
+    amount = budgets.add_mutually_exclusive_group()
+    for unit in ("usd", "tokens", "requests"):
+        amount.add_argument(f"--{unit}", type=_amount, metavar="SPENT", help=f"with set: what is spent, in {unit}")
+    budgets.add_argument("--json", action="store_true", help="one JSON object a line")
+    return budgets
+
+
+def _amount(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of at least 0")
+    return amount
+
+
+def _said(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError("must be a printable text")
+    return text
+
+
+def _listed(text: str) -> list[str]:
+    return [_said(one).strip() for one in text.split(",")]
+
+
+def _moment(text: str) -> str:
+    from proxy.call import expiry_unix_s
+
+    try:
+        expiry_unix_s(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a date as 2027-01-31 nor a time as 2027-01-31T12:00:00Z") from None
+    return text
 
 
 def _positive(text: str) -> int:
@@ -137,6 +207,10 @@ def _check(options: argparse.Namespace) -> int:
     if loaded is None:
         return FAILED
     config = loaded.config
+    from proxy.config.notes import notes
+
+    for note in notes(config):
+        sys.stdout.write(f"{path}: {note}\n")
     sys.stdout.write(f"{path} is good: {len(config.targets)} targets, {len(config.routes)} routes, listens on {config.listen}.\n")
     return OK
 
@@ -169,6 +243,26 @@ def _calls(options: argparse.Namespace) -> int:
     )
 
 
+def _budgets(options: argparse.Namespace) -> int:
+    from proxy.budget_command import AMOUNTS, Misused, NotAnswered, ask_budgets, asked_for, set_spent, show
+
+    loaded = _load(options.config)
+    if loaded is None:
+        return FAILED
+    amounts = {unit: getattr(options, unit) for unit in AMOUNTS if getattr(options, unit) is not None}
+    try:
+        asked = asked_for(options.action, options.name, options.scope, amounts)
+        rows = ask_budgets(loaded.config) if asked is None else set_spent(loaded.config, asked)
+    except Misused as error:
+        sys.stderr.write(f"{error}\n")
+        return MISUSED
+    except NotAnswered as error:
+        sys.stderr.write(f"{error}\n")
+        return FAILED
+    show(rows, options.json, sys.stdout.write)
+    return OK
+
+
 def _explain(options: argparse.Namespace) -> int:
     from proxy.explain.ask import Misused, Question, ask, parse_assumption, parse_draws, parse_field
 
@@ -182,7 +276,7 @@ def _explain(options: argparse.Namespace) -> int:
             parse_draws(options.draw) if options.draw is not None else (),
         )
         loaded = _load(options.config)
-        return FAILED if loaded is None else _show(ask(loaded, question), options.json)
+        return FAILED if loaded is None else _show(ask(loaded, question, os.environ), options.json)
     except Misused as error:
         sys.stderr.write(f"{error}\n")
     except OSError as error:
@@ -233,10 +327,60 @@ def _replay(options: argparse.Namespace) -> int:
     return OK
 
 
+def _key(options: argparse.Namespace) -> int:
+    from proxy.key_command import NotDone, new_key, show_new
+
+    if options.key_command == "new" and not options.redis:
+        show_new(new_key(), _entry_said(options), sys.stdout.write)
+        return OK
+    loaded = _load(options.config)
+    if loaded is None:
+        return FAILED
+    try:
+        _with_kept_keys(options, loaded)
+    except NotDone as error:
+        sys.stderr.write(f"{options.config}: {error}\n")
+        return FAILED
+    except OSError as error:
+        sys.stderr.write(f"{options.config} can't be written: {error.strerror or error}\n")
+        return FAILED
+    return OK
+
+
+def _with_kept_keys(options: argparse.Namespace, loaded: LoadedConfig) -> None:
+    """What a subcommand does where keys are kept. Raises NotDone, OSError."""
+    import time
+
+    from proxy.key_command import keep_new, list_keys, new_key, revoke, revoke_in_redis
+
+    write = sys.stdout.write
+    if options.key_command == "new":
+        keep_new(loaded.config, new_key(), _entry_said(options), write)
+    elif options.key_command == "list":
+        list_keys(loaded.config, options.redis, time.time_ns() / 1e9, write)
+    elif options.redis:
+        write(f"{revoke_in_redis(loaded.config, options.name)}\n")
+    else:
+        write(f"{revoke(options.config, loaded, os.environ, options.name)}\n")
+
+
+def _entry_said(options: argparse.Namespace) -> dict[str, str | list[str] | None]:
+    return {name: getattr(options, name) for name in ("name", "tenant", "user", "app", "models", "routes", "expires")}
+
+
 def _demo(options: argparse.Namespace) -> int:
     from proxy.demo import run_demo
 
     return run_demo(options.once)
 
 
-COMMANDS = {"serve": _serve, "check": _check, "calls": _calls, "explain": _explain, "replay": _replay, "demo": _demo}
+COMMANDS = {
+    "serve": _serve,
+    "check": _check,
+    "calls": _calls,
+    "budgets": _budgets,
+    "explain": _explain,
+    "replay": _replay,
+    "key": _key,
+    "demo": _demo,
+}

@@ -5,6 +5,8 @@ Here: the exception classes and the one ordered table that turns them into an HT
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class ClientGone(Exception):
     """The client's connection is gone: nobody is left to answer."""
@@ -17,6 +19,7 @@ class PosternError(Exception):
     type = "postern_unavailable"
     code = "internal_error"
     retry = False  # what x-should-retry says
+    headers: Sequence[tuple[bytes, bytes]] = ()  # fields of the reply, beside those that every error has
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -54,6 +57,37 @@ class BodyTooLarge(PosternError):
         )
 
 
+class KeyInvalid(PosternError):
+    """No virtual key, an unknown one, or one that has expired. Nothing read but the request's head, nothing sent."""
+
+    status, type, code = 401, "postern_refused", "key_invalid"
+
+
+class KeysUnread(PosternError):
+    """The keys in the shared store were never read: nobody can tell whether the call's key is good. Nothing sent."""
+
+    status, code, retry = 503, "store_unavailable", True
+    headers = ((b"retry-after", b"2"),)
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Whether this key is good can't be told: the store of virtual keys hasn't answered since Postern was started. "
+            "Try again shortly, or see why the store is away."
+        )
+
+
+class ModelNotAllowed(PosternError):
+    """The virtual key is for other models. Nothing sent."""
+
+    status, type, code = 403, "postern_refused", "model_not_allowed"
+
+
+class RouteNotAllowed(PosternError):
+    """The virtual key is for other routes. Nothing sent."""
+
+    status, type, code = 403, "postern_refused", "route_not_allowed"
+
+
 class NoRoute(PosternError):
     """No rule says where this call goes. Nothing sent."""
 
@@ -64,6 +98,16 @@ class UnknownPrice(PosternError):
     """prices.on_unknown: refuse, and the model has no price. Nothing sent."""
 
     status, type, code = 403, "postern_refused", "unknown_price"
+
+
+class SpendingRefused(PosternError):
+    """A budget or limit has too little left, or can't be asked. Nothing sent."""
+
+    type = "postern_refused"
+
+    def __init__(self, message: str, rule: str, code: str, status: int, retry: bool, headers: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(message, param=rule)
+        self.code, self.status, self.retry, self.headers = code, status, retry, headers
 
 
 class RequestNotShapeable(PosternError):
@@ -112,3 +156,9 @@ class UpstreamClosed(UpstreamError):
     """The connection broke before the reply was whole."""
 
     code, retry, error_type = "upstream_closed", True, "closed"
+
+
+class BudgetUsedUp(UpstreamError):
+    """A session that is under way has used a budget up: it is ended, as nothing in it can be refused."""
+
+    status, code, error_type = 429, "budget_exceeded", "budget_exceeded"

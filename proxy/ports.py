@@ -5,11 +5,12 @@ Here: ports. Not here: implementations; no aiohttp type may cross them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from proxy.call import HeaderList, Target
 from proxy.records import CallRecord
+from proxy.spending import Answer, Hold, Line, Period, Rate, Standing
 
 
 class Clock(Protocol):
@@ -158,4 +159,34 @@ class TunnelDialer(Protocol):
 
     async def dial(self, target: Target, url: str, headers: HeaderList) -> UpstreamTunnel:
         """Send a GET with these fields (an upgrade handshake) and wait for the answer's head. Raises UpstreamError."""
+        ...
+
+
+class BudgetStore(Protocol):
+    """Remembers what was spent and what is held. In each of its accounts, what lines with `Fit.WHOLE` hold and spend fits the limit.
+
+    `now_ms` is the sidecar's own Unix time in milliseconds; a shared store corrects it by its own clock.
+    """
+
+    def now_ms(self, now_ms: int) -> int:
+        """The store's time: windows are cut by it."""
+        ...
+
+    def reserve(self, lines: Sequence[Line], now_ms: int) -> Answer | None:
+        """Hold every line or none, at once. None: only `ask` can tell."""
+        ...
+
+    async def ask(self, lines: Sequence[Line], now_ms: int) -> Answer:
+        """As `reserve`, after asking the store that is shared; never longer than its time-outs allow.
+
+        It is also asked for accounts that nothing is known of, where a line lets everything through: `standing` knows them then.
+        """
+        ...
+
+    def settle(self, hold: Hold, spent: int, now_ms: int) -> None:
+        """End a hold: `spent` of it counts, 0 gives it back. A second time does nothing. Never blocks, never raises."""
+        ...
+
+    def standing(self, account: str, window: Period | Rate, now_ms: int) -> Standing | None:
+        """How an account stands as far as is known here; None: nothing is known of it."""
         ...

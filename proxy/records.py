@@ -101,6 +101,7 @@ class AttemptRecord(msgspec.Struct, gc=False, array_like=True):
     seam_chars: int | None = None  # of a continuation: how much text the client had when it was asked
     opened_breaker: bool = False  # its failure opened its target's breaker
     recovery_ns: int | None = None  # its success closed the breaker, this long after it had opened
+    cut_by: str | None = None  # the budget that ended its stream: what was held for it was used up
 
 
 class PlanRecord(msgspec.Struct, gc=False, array_like=True):
@@ -119,6 +120,15 @@ class ShadowRecord(msgspec.Struct, gc=False, array_like=True):
     decision: str  # compact, as CallRecord.decision
     plan: PlanRecord
     differs: bool  # it would have asked another target first, or for another model
+
+
+class BudgetWarning(msgspec.Struct, gc=False, array_like=True):
+    """A call took a budget to a share of its limit that `warn_at` names."""
+
+    budget: str
+    scope: str  # e.g. tenant=acme
+    unit: str  # usd | tokens | requests
+    share: float  # 0.8 is 80 %
 
 
 class CallRecord(msgspec.Struct, gc=False, array_like=True):
@@ -174,6 +184,8 @@ class CallRecord(msgspec.Struct, gc=False, array_like=True):
     arm: str | None = None  # and the arm that the call is in
     answered_by: int | None = None  # the attempt whose reply was passed on, where that isn't the last; by its number
     mirror_of: str | None = None  # the id of the client's call that this one is a copy of: nobody waited for it
+    warnings: list[BudgetWarning] = []
+    shadow_refusals: list[str] = []  # budgets and limits that had too little left and let the call through: in shadow, or `allow`
 
 
 def decisive_attempt(record: CallRecord) -> AttemptRecord | None:
@@ -208,6 +220,7 @@ class GateReport(msgspec.Struct, gc=False):
     breakers: dict[str, str] = {}  # by target: closed | open | half_open
     budgets: dict[str, float] = {}  # by rule: used / limit of the scope that is fullest
     unmirrored: dict[str, int] = {}  # copies of calls that weren't sent, by cause, since start
+    forecasts: dict[str, float] = {}  # by rule: what it will have come to at the end of its window, the same way
 
 
 _encoder = msgspec.msgpack.Encoder()

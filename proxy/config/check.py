@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+import msgspec
+
 from proxy.call import Price
 from proxy.config.convert import Found
 from proxy.config.endpoints import Address, header_name_message, header_text_message, parse_address, url_message
-from proxy.config.matches import match_problems
+from proxy.config.identity import identity_problems, key_problems
+from proxy.config.matches import match_problems, missing_facts
 from proxy.config.nodes import join_key
 from proxy.config.problems import Place, Problems, did_you_mean, shown
 from proxy.config.rules import (
@@ -22,8 +25,9 @@ from proxy.config.rules import (
     request_problems,
     strategy_problems,
 )
-from proxy.config.schema import PASSTHROUGH, PER_MILLION, Config, ModelConfig, RouteConfig, TargetChoice, TargetConfig
+from proxy.config.schema import PASSTHROUGH, PER_MILLION, Config, Match, ModelConfig, RouteConfig, TargetChoice, TargetConfig
 from proxy.config.shadows import shadows
+from proxy.config.spending import spending_problems
 from proxy.config.telemetry import telemetry_problems
 
 DefaultBaseUrl = Callable[[str], str | None]
@@ -49,6 +53,8 @@ class Checker:
         """Report everything that is wrong across sections."""
         self._check_addresses()
         self._check_telemetry()
+        self._report_all(identity_problems(self._config, self._is_sound))
+        self._report_all(key_problems(self._config, self._is_sound))
         for name, target in self._config.targets.items():
             self._check_target(name, target)
         for glob, price in self._config.prices.overrides.items():
@@ -57,6 +63,7 @@ class Checker:
             self._check_alias(alias, model)
         for index, route in enumerate(self._config.routes):
             self._check_route(index, route)
+        self._check_spending()
         self._check_presence()
 
     # ------------------------------------------------------------------------------------------------------ addresses
@@ -142,8 +149,7 @@ class Checker:
     def _check_route(self, index: int, route: RouteConfig) -> None:
         path = f"routes[{index}]"
         self._check_rule(path, "to", route, [*self._config.targets, *self._config.models])
-        unmatchable = list(match_problems(f"{path}.match", route.match, self._is_sound))
-        self._report_all(unmatchable)
+        is_met = self._check_match(f"{path}.match", route.match)
         if route.request is not None:
             self._report_all(request_problems(f"{path}.request", route.request))
         if route.experiment is not None:
@@ -155,30 +161,28 @@ class Checker:
             self._report_all(hedge_problems(f"{path}.hedge", route.hedge, route, self._is_sound))
         if route.mirror is not None:
             self._report_all(mirror_problems(f"{path}.mirror", route.mirror, self._is_sound))
-            self._check_further(f"{path}.mirror.to", route.mirror.to, self._config.targets)
+            self._check_in_order(f"{path}.mirror.to", route.mirror.to, self._config.targets)
         first = self._route_names.setdefault(route.name, index)
         if first != index:
             self._report(f"{path}.name", f"is the name of routes[{first}] too: names must differ")
         self._report(f"{path}.name", self._name_message(route.name))
-        if not unmatchable and self._is_sound(path):
+        if is_met and self._is_sound(path):
             self._check_alive(index, route)
             self._sound_routes.append(index)
+
+    def _check_match(self, path: str, match: Match) -> bool:
+        """Whether a call can meet a `match`, as far as can be told; what is wrong with it is reported."""
+        wrong = [*match_problems(path, match, self._is_sound), *missing_facts(path, match, self._config, self._is_sound)]
+        self._report_all(wrong)
+        return not wrong
 
     def _check_failover(self, path: str, route: RouteConfig) -> None:
         failover = route.failover
         if failover is None:
             return
         self._report_all(failover_problems(path, failover, self._is_sound))
-        names = [*self._config.targets, *self._config.models]
-        for key, choices in (("context_window_to", failover.context_window_to), ("content_filter_to", failover.content_filter_to)):
-            self._check_further(f"{path}.{key}", choices, names)
-
-    def _check_further(self, path: str, choices: list[TargetChoice], names: Collection[str]) -> None:
-        """A list that no strategy chooses from."""
-        self._check_choices(path, choices, names)
-        for index in range(len(choices)):
-            if (weight := f"{path}[{index}].weight") in self._found:
-                self._report(weight, "does nothing here: these targets are asked in the order they stand in")
+        self._check_in_order(f"{path}.context_window_to", failover.context_window_to)
+        self._check_in_order(f"{path}.content_filter_to", failover.content_filter_to)
 
     def _check_alive(self, index: int, route: RouteConfig) -> None:
         for earlier in self._sound_routes:
@@ -188,6 +192,16 @@ class Checker:
                 name = self._shown(f"routes[{earlier}].name", other.name)
                 self._report(f"routes[{index}]", f"never matches: routes[{earlier}] ({name}) takes every call that it would take")
                 return
+
+    # ----------------------------------------------------------------------------------------------- budgets and limits
+
+    def _check_spending(self) -> None:
+        self._report_all(spending_problems(self._config, self._is_sound, self._hint))
+        for index, budget in enumerate(self._config.budgets):
+            self._check_match(f"budgets[{index}].match", msgspec.structs.replace(budget.match, budget_used=None))  # refused already
+            self._check_in_order(f"budgets[{index}].when_short.degrade_to", budget.when_short.degrade_to)
+        for index, limit in enumerate(self._config.limits):
+            self._check_match(f"limits[{index}].match", msgspec.structs.replace(limit.match, budget_used=None))
 
     # ---------------------------------------------------------------------------------------- aliases, lists of targets
 
@@ -203,6 +217,13 @@ class Checker:
             self._report(at, "must name a target")
         self._check_choices(at, choices, names)
         self._report_all(strategy_problems(path, choices_key, rule, self._is_sound))
+
+    def _check_in_order(self, path: str, choices: list[TargetChoice], names: Collection[str] = ()) -> None:
+        """A list that no strategy chooses from, of targets and aliases unless it is said what may stand in it."""
+        self._check_choices(path, choices, names or [*self._config.targets, *self._config.models])
+        for index in range(len(choices)):
+            if (weight := f"{path}[{index}].weight") in self._found:
+                self._report(weight, "does nothing here: these targets are asked in the order they stand in")
 
     def _check_choices(self, path: str, choices: list[TargetChoice], names: Collection[str]) -> None:
         """Each entry names one of `names`, and has a model of its own only where it names a target."""
@@ -220,9 +241,7 @@ class Checker:
     def _check_target_name(self, path: str, name: str, at: str, names: Collection[str]) -> None:
         if name in names or not self._reported.isdisjoint(("targets", "models")):
             return
-        hidden = self._found[at].secret
-        hint = "" if hidden else did_you_mean(name, names)
-        self._report(path, f"no target named {self._shown(at, name)}{hint}", at)
+        self._report(path, f"no target named {self._shown(at, name)}{self._hint(at, name, names)}", at)
 
     # -------------------------------------------------------------------------------------------------- whole sections
 
@@ -264,6 +283,9 @@ class Checker:
         while path and path not in self._found:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self._found[path].place
+
+    def _hint(self, at: str, name: str, known: Collection[str]) -> str:
+        return "" if self._found[at].secret else did_you_mean(name, known)
 
     def _shown(self, at: str, value: str) -> str:
         return shown(value, secret=self._found[at].secret)

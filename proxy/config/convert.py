@@ -13,10 +13,11 @@ from msgspec import UNSET, inspect
 from proxy import __version__
 from proxy.call import Secret
 from proxy.config.interpolate import Interpolation
+from proxy.config.key_tables import LIST_OR_ITEM, NEUTRAL, NOT_NULL, NOT_YET, SECRET, SHORTHANDS
 from proxy.config.nodes import Mapping, Node, Scalar, Sequence, join_key
 from proxy.config.problems import Place, Problems, did_you_mean
 from proxy.config.scalars import parse_scalar
-from proxy.config.schema import LIST_OR_ITEM, NEUTRAL, NOT_NULL, NOT_YET, SECRET, SHORTHANDS, Config
+from proxy.config.schema import Config
 from proxy.config.values import is_any, json_message, kind_of, range_message, read_ratio, type_message
 
 LISTS = inspect.ListType | inspect.VarTupleType

@@ -81,12 +81,14 @@ def _read(path: str, read_file: Callable[[str], str], problems: Problems) -> str
 def _target(name: str, config: Config, default_base_url: DefaultBaseUrl) -> Target:
     declared = config.targets[name]
     credentials = tuple(declared.credential or ())
-    passthrough = credentials == (Secret(PASSTHROUGH),) if credentials else _is_only_real_target(declared, config)
+    is_passthrough = credentials == (Secret(PASSTHROUGH),)
+    goes_on = is_passthrough if credentials else _is_only_real_target(declared, config)
+    passthrough = goes_on and not config.needs_keys  # a virtual key is for this gate alone
     return Target(
         name=name,
         provider=declared.provider,
         base_url=_base_url(declared, default_base_url),
-        credentials=() if passthrough else credentials,
+        credentials=() if is_passthrough else credentials,
         passthrough=passthrough,
         tier=declared.tier,
         timeouts=declared.timeouts,

@@ -10,12 +10,16 @@ import math
 import re
 from collections.abc import Callable, Iterator
 
+from proxy.call import LABELS
 from proxy.config.endpoints import header_name_message
 from proxy.config.nodes import join_key
-from proxy.config.schema import Bounds, Match, TimeOfDay
+from proxy.config.schema import Bounds, BudgetUsed, Config, Match, TimeOfDay
 from proxy.config.shadows import listed
 
 RESPONSE_FORMATS = ("text", "json_object", "json_schema")
+KNOWN_AFTER_ROUTING = frozenset({"model", "provider", "target"})
+"""Scopes of a budget that only an attempt has."""
+
 MIDNIGHT, END_OF_DAY = "00:00", "24:00"
 
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00")
@@ -38,6 +42,35 @@ def match_problems(path: str, match: Match, sound: Callable[[str], bool]) -> Ite
         yield from _time(f"{path}.time", match.time)
 
 
+def missing_facts(path: str, match: Match, config: Config, sound: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    """What a match goes by that this configuration doesn't read or count, or not before a route is chosen."""
+    for label in LABELS:
+        if getattr(match, label) is not None and (message := _unread(label, config)):
+            yield f"{path}.{label}", message
+    if match.budget_used is not None and sound(f"{path}.budget_used"):
+        yield from _budget_used(f"{path}.budget_used", match.budget_used, config, sound)
+
+
+def _unread(label: str, config: Config) -> str | None:
+    if label == "key":
+        return None if config.needs_keys else "never matches: there are no `keys`"
+    return None if getattr(config.identity, label) else f"never matches: `identity.{label}` is empty, so no call has one"
+
+
+def _budget_used(path: str, used: BudgetUsed, config: Config, sound: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
+    if used.over is None and used.under is None:
+        yield path, "says nothing: give `over`, `under`, or both"
+    elif used.under is not None and used.under <= (0 if used.over is None else used.over):
+        yield path, "never matches: no share is over and under what it says"
+    if not sound("budgets"):
+        return
+    budget = next((budget for budget in config.budgets if budget.name == used.budget), None)
+    if budget is None:
+        yield f"{path}.budget", "is the name of no budget"
+    elif known_later := sorted(KNOWN_AFTER_ROUTING.intersection(budget.per)):
+        yield f"{path}.budget", f"names a budget per {known_later[0]}, which isn't known before a route is chosen"
+
+
 def _header_names(path: str, match: Match) -> Iterator[tuple[str, str]]:
     for name in match.header:
         if message := header_name_message(name):
@@ -47,6 +80,7 @@ def _header_names(path: str, match: Match) -> Iterator[tuple[str, str]]:
 def _conditions(path: str, match: Match) -> dict[str, str | list[str]]:
     """The conditions that name values, by path."""
     named = {"model": match.model, "path": match.path, "method": match.method, "response_format": match.response_format}
+    named |= {label: getattr(match, label) for label in LABELS}
     conditions = {f"{path}.{name}": value for name, value in named.items() if value is not None}
     conditions |= {join_key(f"{path}.header", name): value for name, value in match.header.items()}
     return conditions | {join_key(f"{path}.metadata", name): value for name, value in match.metadata.items()}
@@ -73,11 +107,12 @@ def _time(path: str, time: TimeOfDay) -> Iterator[tuple[str, str]]:
         yield path, "is every minute of every day: give `after`, `before` or `days`, or leave the key out"
     if len(set(time.days)) < len(time.days):
         yield f"{path}.days", "names a day twice"
-    if not _is_zone(time.time_zone):
+    if not is_zone(time.time_zone):
         yield f"{path}.time_zone", "is no time zone that this machine knows: a name such as Europe/Berlin is wanted"
 
 
-def _is_zone(name: str) -> bool:
+def is_zone(name: str) -> bool:
+    """Whether this machine knows a time zone."""
     from zoneinfo import ZoneInfo  # only for who asks for the time
 
     try:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from proxy import __version__
+from proxy.call import LABELS
 from proxy.config.endpoints import header_name_message
 from proxy.config.nodes import join_key
 from proxy.config.schema import (
-    NOT_YET,
     ExperimentConfig,
     FailoverConfig,
     HedgeConfig,
@@ -31,7 +30,7 @@ SHARES_DIFFER_BY = 1e-6  # 33.3333% three times is taken as a whole
 BY_WEIGHT = frozenset({"weighted", "sticky"})
 """Strategies that go by `weight`."""
 
-STICKY_BY = "user, model or header:NAME"
+STICKY_BY = "an identity label, key, model or header:NAME"
 STICKY_BY_HEADER = "header:"
 
 NOT_CHANGED: dict[str, str] = {
@@ -69,13 +68,12 @@ def repeats(path: str, choices: Sequence[TargetChoice], sound: Sound) -> Iterato
 
 
 def _sticky_by_message(sticky_by: str) -> str | None:
-    if sticky_by in ("user", "model"):
+    if sticky_by in (*LABELS, "model"):
         return None
     if sticky_by.startswith(STICKY_BY_HEADER):
         message = header_name_message(sticky_by.removeprefix(STICKY_BY_HEADER))
         return message and f"what follows `{STICKY_BY_HEADER}` {message}"
-    missing = NOT_YET.get(f"routes[].match.{sticky_by}")
-    return f"needs {missing}, not built in this version ({__version__}): there are {STICKY_BY}" if missing else f"must be {STICKY_BY}"
+    return f"must be {STICKY_BY}"
 
 
 def experiment_problems(path: str, experiment: ExperimentConfig, sound: Sound) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import msgspec
 
 from proxy.call import MASK, Price, Secret, Timeouts
+from proxy.spending import OnStoreLost
 
 Provider = Literal[
     "openai", "azure", "anthropic", "gemini", "cohere", "mistral", "groq", "deepseek",
@@ -98,6 +99,50 @@ class TelemetryConfig(_Section, frozen=True):
     call_log: Literal["none", "stdout", "otlp"] = "none"
 
 
+class LabelSource(_Section, frozen=True):
+    """One place that a label of a call may come from; exactly one of these is given."""
+
+    header: str | None = None
+    body: str | None = None  # a member at the top level of the JSON body
+    metadata: str | None = None  # a key of the body's `metadata`
+    baggage: str | None = None  # a member of the W3C `baggage` header
+    key: bool = False  # what the virtual key says
+    env: str | None = None  # a variable of Postern's own environment, e.g. from the Downward API
+
+
+class IdentityConfig(_Section, frozen=True):
+    """Where each label of a call comes from: the first source that has a value. An empty list: the label isn't read."""
+
+    tenant: tuple[LabelSource, ...] = (LabelSource(header="x-tenant"), LabelSource(key=True), LabelSource(env="POD_NAMESPACE"))
+    user: tuple[LabelSource, ...] = (
+        LabelSource(body="user"),
+        LabelSource(body="safety_identifier"),
+        LabelSource(header="x-user"),
+        LabelSource(key=True),
+    )
+    app: tuple[LabelSource, ...] = (LabelSource(header="x-app"), LabelSource(key=True), LabelSource(env="OTEL_SERVICE_NAME"))
+    task: tuple[LabelSource, ...] = (LabelSource(header="x-task"), LabelSource(metadata="task"))
+    workflow: tuple[LabelSource, ...] = (
+        LabelSource(header="x-workflow-id"),
+        LabelSource(baggage="workflow.id"),
+        LabelSource(metadata="workflow"),
+    )
+    step: tuple[LabelSource, ...] = (LabelSource(header="x-workflow-step"),)
+
+
+class KeyConfig(_Section, frozen=True):
+    """A virtual key: what a client shows in place of a provider's credential. Made with `postern key new`."""
+
+    name: str
+    sha256: str  # of the key's text, 64 hex digits
+    tenant: str | None = None
+    user: str | None = None
+    app: str | None = None
+    models: list[str] = []  # globs of what may be asked for; empty: any
+    routes: list[str] = []  # names of routes that may be taken; empty: any
+    expires: str | None = None  # a date (its end, UTC) or an RFC 3339 time
+
+
 class BreakerConfig(_Section, frozen=True):
     """When a target gets no more calls for a while."""
 
@@ -134,6 +179,7 @@ class TargetConfig(_Section, frozen=True):
     limits: TargetLimits = TargetLimits()
     request: RequestConfig | None = None  # for this target; it comes after the route's
     context_window: int | None = None  # tokens; None: as the shipped data knows the model
+    max_output_tokens: int | None = None  # the most one reply has; None: as the shipped data knows the model
     lacks: list[Literal["vision", "tools", "json_schema"]] = []  # what its models can't do: calls that need it go elsewhere
     price: Price | None = None
 
@@ -173,8 +219,16 @@ class TimeOfDay(_Section, frozen=True):
     time_zone: str = "UTC"
 
 
+class BudgetUsed(_Section, frozen=True):
+    """How much of a budget is used, of the scope that the call belongs to: what is spent and held, as a share of the limit."""
+
+    budget: str
+    over: float | None = None
+    under: float | None = None
+
+
 class Match(_Section, frozen=True):
-    """What a route applies to; every condition given must hold."""
+    """What a rule applies to; every condition given must hold."""
 
     model: str | list[str] | None = None  # globs
     path: str | list[str] | None = None  # globs
@@ -188,6 +242,14 @@ class Match(_Section, frozen=True):
     input_tokens: Bounds | None = None  # estimated
     max_tokens: Bounds | None = None  # a request without one matches no bounds
     time: TimeOfDay | None = None
+    tenant: str | list[str] | None = None  # globs, as of all labels
+    user: str | list[str] | None = None
+    app: str | list[str] | None = None
+    task: str | list[str] | None = None
+    workflow: str | list[str] | None = None
+    step: str | list[str] | None = None
+    key: str | list[str] | None = None  # the virtual key's name
+    budget_used: BudgetUsed | None = None
 
 
 RouteMode = Literal["enforce", "shadow"]
@@ -250,7 +312,75 @@ class RouteConfig(_Section, frozen=True):
     mirror: MirrorConfig | None = None
     capture_content: Capture | None = None  # None: as `telemetry.capture_content` says
     experiment: ExperimentConfig | None = None
+    critical: bool = False  # budgets let its calls through up to their `critical_multiplier`
     mode: RouteMode = "enforce"
+
+
+class BudgetWindow(_Section, frozen=True):
+    """How long a budget lasts: a calendar's window, or the last so many seconds."""
+
+    every: Literal["minute", "hour", "day", "week", "month"] | None = None
+    time_zone: str = "UTC"
+    rolling_s: float | None = None
+
+
+class BudgetLimit(_Section, frozen=True):
+    """What may be spent in a window; at least one is given."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    requests: int | None = None
+
+
+class WhenShort(_Section, frozen=True):
+    """What is done with a call that a budget has too little left for; exactly one is given."""
+
+    refuse: bool = False
+    degrade_to: list[TargetChoice] = []  # asked in place of the plan
+    allow: bool = False
+
+
+class BudgetConfig(_Section, frozen=True):
+    """What may be spent, by whom, in which time."""
+
+    name: str
+    window: BudgetWindow
+    limit: BudgetLimit
+    per: list[str] = []  # each combination of their values has a budget of its own; empty: one for all
+    match: Match = Match()
+    spend: Literal["strict", "headroom", "posthoc"] = "strict"
+    warn_at: list[float] = []
+    when_short: WhenShort = WhenShort(refuse=True)
+    critical_multiplier: float = 1.0
+    on_store_lost: OnStoreLost | None = None  # None: as `store.on_lost` says
+    cut: bool = False  # a stream for whose whole bound too little is left is let in, and ended when it has used it
+    mode: RouteMode = "enforce"
+
+
+class LimitConfig(_Section, frozen=True):
+    """How often, how fast, how many at a time."""
+
+    name: str
+    per: list[str] = []
+    match: Match = Match()
+    requests: str | None = None  # 100/min; /s /min /h /day
+    tokens: str | None = None
+    concurrency: int | None = None
+    wait_ms: float | None = None  # how long a call waits for its turn; None: it is refused at once
+    on_store_lost: OnStoreLost | None = None
+    mode: RouteMode = "enforce"
+
+
+class StoreConfig(_Section, frozen=True):
+    """Where budgets and limits are remembered, and further virtual keys."""
+
+    kind: Literal["embedded", "redis"] = "embedded"
+    url: Secret | None = None  # redis[s]://…, redis[s]+cluster://…, redis[s]+sentinel://host:port,host:port/MASTER/DB
+    timeout_ms: float = 50.0
+    on_lost: OnStoreLost = "local"
+    lease_s: float = 15.0  # what a sidecar that died had drawn is back after this time
+    prefix: str = "postern"  # of all keys; sidecars with the same one share their budgets
+    keys: bool = False  # virtual keys are read from there too
 
 
 class PricesConfig(_Section, frozen=True):
@@ -270,112 +400,17 @@ class Config(_Section, frozen=True):
     transparent: bool = False
     max_body_mib: float = 100.0
     drain_s: float = 600.0
+    store: StoreConfig = StoreConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
+    identity: IdentityConfig = IdentityConfig()
+    keys: list[KeyConfig] = []  # empty: none is needed, unless `store.keys`
     models: dict[str, ModelConfig] = {}
     prices: PricesConfig = PricesConfig()
     routes: list[RouteConfig] = []  # empty: every call goes to the only target
+    budgets: list[BudgetConfig] = []
+    limits: list[LimitConfig] = []
 
-
-NOT_YET: dict[str, str] = {
-    "workers": "more than one worker",
-    "store": "budget stores",
-    "identity": "identity labels",
-    "keys": "virtual keys",
-    "budgets": "budgets",
-    "limits": "limits",
-    "cache": "the cache",
-    "batching": "batching",
-    "guards": "guards",
-    "alerts": "alerts",
-    "notify": "alerts",
-    "telemetry.http_client_spans": "aiohttp client spans",
-    "routes[].critical": "budgets",
-    "routes[].match.tenant": "identity labels",
-    "routes[].match.user": "identity labels",
-    "routes[].match.app": "identity labels",
-    "routes[].match.task": "identity labels",
-    "routes[].match.workflow": "identity labels",
-    "routes[].match.step": "identity labels",
-    "routes[].match.key": "virtual keys",
-    "routes[].match.budget_used": "budgets",
-}
-"""Keys of the contract that this version doesn't act on. They are refused: a rule that isn't enforced must not look as if it were."""
-
-NEUTRAL: dict[str, object] = {
-    "workers": 1,
-    "store": {"kind": "embedded"},
-    "telemetry.http_client_spans": False,
-    "routes[].critical": False,
-}
-"""Values of those keys that ask for nothing beyond what this version does: accepted."""
-
-LIST_OR_ITEM = frozenset({"targets.*.credential"})
-"""Lists that may be written as their only item."""
-
-SHORTHANDS: dict[type, str] = {TargetChoice: "target"}
-"""Sections that may be written as the value of one of their keys: `openai` for `{target: openai}`."""
-
-SECRET = frozenset(
-    {
-        "admin.token",
-        "targets.*.credential",
-        "targets.*.credential[]",
-        "telemetry.otlp.headers.*",
-        "routes[].match.header.*",
-        "routes[].match.header.*[]",
-    }
-)
-"""Values that no message, log or page may show; what comes from `${env:…}` or `${file:…}` is as secret anywhere."""
-
-NOT_NULL = frozenset(
-    {
-        "targets.*.credential",
-        "routes[].mode",
-        "routes[].match.model",
-        "routes[].match.path",
-        "routes[].match.method",
-        "routes[].match.header",
-        "routes[].match.metadata",
-        "routes[].match.stream",
-        "routes[].match.tools",
-        "routes[].match.images",
-        "routes[].match.response_format",
-        "routes[].match.input_tokens",
-        "routes[].match.input_tokens.over",
-        "routes[].match.input_tokens.under",
-        "routes[].match.max_tokens",
-        "routes[].match.max_tokens.over",
-        "routes[].match.max_tokens.under",
-        "routes[].match.time",
-        "routes[].match.time.after",
-        "routes[].match.time.before",
-        "routes[].match.time.days",
-        "routes[].match.time.time_zone",
-    }
-)
-"""Keys that must have a value where they are written: taken as left out, they would let more through than was meant."""
-
-NOT_EMPTY = frozenset(
-    {
-        "state_dir",
-        "telemetry.attributes.*.header",
-        "telemetry.attributes.*.metadata",
-        "telemetry.redact[]",
-        "targets.*.tier",
-        "telemetry.cost_attribute",
-        "telemetry.trust_upstream_context[]",
-        "models.*.targets[].target",
-        "models.*.targets[].model",
-        "routes[].name",
-        "routes[].experiment.name",
-        "routes[].to[].target",
-        "routes[].to[].model",
-        "routes[].mirror.to[].target",
-        "routes[].mirror.to[].model",
-        "routes[].failover.context_window_to[].target",
-        "routes[].failover.context_window_to[].model",
-        "routes[].failover.content_filter_to[].target",
-        "routes[].failover.content_filter_to[].model",
-    }
-)
-"""Strings that say something only if there is something in them."""
+    @property
+    def needs_keys(self) -> bool:
+        """Whether every call has to show a virtual key."""
+        return bool(self.keys) or self.store.keys

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from proxy.config.schema import Bounds, Match, TimeOfDay
+from proxy.call import LABELS
+from proxy.config.schema import Bounds, BudgetUsed, Match, TimeOfDay
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = 24 * 60  # minutes
@@ -33,6 +34,8 @@ def shadows(earlier: Match, later: Match) -> bool:
         and _bounds_cover(earlier.input_tokens, later.input_tokens)
         and _bounds_cover(earlier.max_tokens, later.max_tokens)
         and _time_covers(earlier.time, later.time)
+        and all(_globs_cover(getattr(earlier, label), getattr(later, label)) for label in LABELS)
+        and _use_covers(earlier.budget_used, later.budget_used)
     )
 
 
@@ -74,6 +77,16 @@ def _least(bounds: Bounds) -> float:
 
 def _most(bounds: Bounds) -> float:
     return math.ceil(bounds.under) - 1 if bounds.under is not None else math.inf
+
+
+def _use_covers(wide: BudgetUsed | None, narrow: BudgetUsed | None) -> bool:
+    if wide is None:
+        return True
+    if narrow is None or narrow.budget != wide.budget:
+        return False  # any bounds ask for the use to be known
+    from_above = wide.over is None or (narrow.over is not None and narrow.over >= wide.over)
+    from_below = wide.under is None or (narrow.under is not None and narrow.under <= wide.under)
+    return from_above and from_below
 
 
 def _time_covers(wide: TimeOfDay | None, narrow: TimeOfDay | None) -> bool:

@@ -10,9 +10,9 @@ from typing import TypeGuard
 
 from msgspec import inspect
 
+from proxy.config.key_tables import MATCHES, NOT_EMPTY
 from proxy.config.problems import did_you_mean, shown
 from proxy.config.scalars import Value, parse_percentage
-from proxy.config.schema import NOT_EMPTY
 
 KINDS: dict[type, str] = {
     inspect.StrType: "a string",
@@ -30,11 +30,25 @@ KINDS: dict[type, str] = {
 LARGEST = 1e9
 """Seconds, MiB and USD alike: what is beyond is a slip of the hand, and timers overflow."""
 
+LARGEST_COUNT = 9e15
+LARGEST_USD = LARGEST_COUNT / 1e9
+"""Of what a budget counts, USD in nano-USD: up to 2**53, about, every store has exact integers."""
+
 POSITIVE_ENDINGS = ("_s", "_ms", "_mib")
 """Every other number is a price, a weight or a bound, which may be 0, unless it has a row in RANGES."""
 
+_BUDGET_USED = [f"{match}.budget_used.{bound}" for match in MATCHES for bound in ("over", "under")]
+
 RATIOS = frozenset(
-    {"telemetry.keep.ratio", "targets.*.breaker.ratio", "routes[].experiment.arms.*", "routes[].hedge.max_ratio", "routes[].mirror.ratio"}
+    {
+        "telemetry.keep.ratio",
+        "targets.*.breaker.ratio",
+        "routes[].experiment.arms.*",
+        "routes[].hedge.max_ratio",
+        "routes[].mirror.ratio",
+        "budgets[].warn_at[]",
+        *_BUDGET_USED,
+    }
 )
 """Shares of a whole, 0 to 1: they may be written as 0.5 or as 50%."""
 
@@ -47,9 +61,20 @@ RANGES: dict[str, tuple[float, float]] = {
     "targets.*.breaker.probes": (1, LARGEST),
     "targets.*.limits.concurrency": (1, LARGEST),
     "targets.*.context_window": (1, LARGEST),
+    "targets.*.max_output_tokens": (1, LARGEST),
     "targets.*.request.clamp.*": (-LARGEST, LARGEST),
     "routes[].request.clamp.*": (-LARGEST, LARGEST),
     "routes[].failover.attempts": (1, 10),
+    "budgets[].limit.usd": (1e-9, LARGEST_USD),
+    "budgets[].limit.tokens": (1, LARGEST_COUNT),
+    "budgets[].limit.requests": (1, LARGEST_COUNT),
+    "budgets[].window.rolling_s": (1, 31 * 86_400),
+    "budgets[].warn_at[]": (0, 10),  # more than all of it: of budgets that don't refuse
+    "budgets[].critical_multiplier": (1, 1000),
+    "limits[].concurrency": (1, LARGEST),
+    "limits[].wait_ms": (1, 60_000),
+    "store.timeout_ms": (1, 1000),
+    "store.lease_s": (2, 3600),
 }
 """Smallest and largest value, by key as the schema's tables write it."""
 

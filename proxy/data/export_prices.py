@@ -36,6 +36,8 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
+from proxy.data.model_limits import family_limits
+
 PACKAGE = "genai-prices"
 SOURCE = "https://github.com/pydantic/genai-prices"
 FOLDER = Path(__file__).parent
@@ -112,12 +114,16 @@ def _provider(provider: Provider) -> Json:
 
 def _model(provider_id: str, model: ModelInfo) -> Json:
     key = (provider_id, model.id)
+    limits = family_limits(model.id)
     periods = [ConditionalPrice(prices=model.prices)] if isinstance(model.prices, ModelPrice) else model.prices
     return _without_empty(
         {
             "id": model.id,
             "context_window": model.context_window,
+            "image_tokens": limits.image_tokens,
+            "largest_window": limits.context_window,
             "match": name_tests(model.match),
+            "max_output_tokens": limits.output_tokens,
             "minimum_audio_s": MINIMUM_AUDIO_S.get(key),
             "periods": [_period(key, period) for period in periods],
             "variants": [_variant(variant) for variant in model.price_variants or () if _tier(variant)],

@@ -10,14 +10,17 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from itertools import cycle
 
 import msgspec
 
 from proxy.call import HeaderList
 from proxy.config.load import LoadedConfig
+from proxy.config.scalars import parse_percentage
 from proxy.data.price_data import read_prices
+from proxy.explain.assumed_store import AssumedStore
 from proxy.explain.ports import Collected, GivenBody, MachineClock, NoDialer, NoRecorder, NoTunnel, NoUpstream
 from proxy.pipeline.explain import EXPLAIN_HEADER
 from proxy.pipeline.handle_call import handle_call
@@ -28,6 +31,7 @@ from proxy.policy.price_match import ShippedPrices
 from proxy.policy.pricing import PriceBook
 
 DRAW_DIGITS = 4  # of a draw that nobody gave: few enough to be typed again
+ASSUMED_KEY = b"assumed"
 OFFLINE_URL = "http://127.0.0.1"  # stands for the simulated provider, which isn't started
 
 
@@ -42,6 +46,19 @@ class Assumption(msgspec.Struct, frozen=True):
     state: BreakerState
 
 
+class AssumedKey(msgspec.Struct, frozen=True):
+    """The call shows a virtual key, which nobody has in clear."""
+
+    name: str
+
+
+class AssumedBudget(msgspec.Struct, frozen=True):
+    """Of a budget, in every scope, a share of its limit is taken to be spent."""
+
+    name: str
+    share: float
+
+
 class Question(msgspec.Struct, frozen=True):
     """The call that is asked about."""
 
@@ -49,7 +66,7 @@ class Question(msgspec.Struct, frozen=True):
     path: str
     headers: HeaderList
     body: bytes
-    assumptions: tuple[Assumption, ...] = ()
+    assumptions: tuple[Assumption | AssumedKey | AssumedBudget, ...] = ()
     draws: tuple[float, ...] = ()  # used in turn, again and again; empty: by chance
 
 
@@ -60,14 +77,16 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes
 
 
-def parse_assumption(text: str) -> Assumption:
-    """An assumption as it is written, e.g. `breaker:claude=open`. Raises Misused."""
+def parse_assumption(text: str) -> Assumption | AssumedKey | AssumedBudget:
+    """An assumption as it is written, e.g. `breaker:claude=open`, `key:web` or `budget:day=85%`. Raises Misused."""
     kind, _, rest = text.partition(":")
+    if kind == "key" and rest:
+        return AssumedKey(rest)
     target, _, state = rest.rpartition("=")
-    if kind == "budget":
-        raise Misused(f"--assume {text}: budgets are not built yet")
+    if kind == "budget" and target and (share := parse_percentage(state)) is not None:
+        return AssumedBudget(target, share)
     if kind != "breaker" or not target or state not in list(BreakerState):
-        raise Misused(f"--assume {text}: write breaker:TARGET=open, half_open or closed")
+        raise Misused(f"--assume {text}: write breaker:TARGET=open, half_open or closed, budget:NAME=85%, or key:NAME")
     return Assumption(target, BreakerState(state))
 
 
@@ -90,11 +109,17 @@ def parse_field(text: str) -> tuple[bytes, bytes]:
     return name.strip().encode("utf-8", "surrogateescape"), value.strip().encode("utf-8", "surrogateescape")
 
 
-def ask(loaded: LoadedConfig, question: Question) -> Answer:
-    """The gate's answer. Raises Misused where an assumption names no target."""
-    gate = OfflineGate(offline_runtime(loaded), question.draws)
+def ask(loaded: LoadedConfig, question: Question, environment: Mapping[str, str]) -> Answer:
+    """The gate's answer, in this environment. Raises Misused where an assumption names no target, or no key."""
     for one in question.assumptions:
-        _assume(gate, one)
+        if isinstance(one, AssumedKey):
+            loaded, question = _with_key(loaded, question, one.name)
+    gate = OfflineGate(offline_runtime(loaded, environment), question.draws)
+    for one in question.assumptions:
+        if isinstance(one, Assumption):
+            _assume(gate, one)
+        elif isinstance(one, AssumedBudget):
+            gate.assume_spent(one)
     reply = Collected()
     asyncio.run(handle_call(gate, _request(question), reply, NoTunnel()))
     return Answer(reply.status, bytes(reply.body))
@@ -105,9 +130,16 @@ class OfflineGate(Gate):
 
     def __init__(self, runtime: Runtime, draws: tuple[float, ...]) -> None:
         chance = random.SystemRandom()
-        super().__init__(runtime, NoUpstream(), NoDialer(), NoRecorder(), MachineClock(), chance.getrandbits)
+        self.assumed = AssumedStore(runtime.spending)
+        super().__init__(runtime, NoUpstream(), NoDialer(), NoRecorder(), MachineClock(), chance.getrandbits, self.assumed)
         self._by_chance = chance
         self.draw_from(draws)
+
+    def assume_spent(self, one: AssumedBudget) -> None:
+        """Take a share of a budget for spent. Raises Misused where no budget has that name."""
+        if not any(rule.kind == "budget" and rule.name == one.name for rule in self.runtime.spending.rules):
+            raise Misused(f"--assume budget:{one.name}: no budget is named '{one.name}'")
+        self.assumed.shares[one.name] = one.share
 
     def draw_from(self, draws: Iterable[float]) -> None:
         """What chance gives from now on, over again when it is used up."""
@@ -118,10 +150,24 @@ class OfflineGate(Gate):
         return next(self._given, self._by_chance.randrange(10**DRAW_DIGITS) / 10**DRAW_DIGITS)
 
 
-def offline_runtime(loaded: LoadedConfig) -> Runtime:
+def offline_runtime(loaded: LoadedConfig, environment: Mapping[str, str]) -> Runtime:
     """The configuration compiled, for a gate that reaches nobody."""
     targets = {name: msgspec.structs.replace(target, base_url=target.base_url or OFFLINE_URL) for name, target in loaded.targets.items()}
-    return Runtime(loaded.config, targets, PriceBook(ShippedPrices(read_prices()), loaded.config.prices.overrides))
+    prices = PriceBook(ShippedPrices(read_prices()), loaded.config.prices.overrides)
+    return Runtime(loaded.config, targets, prices, variables=environment)
+
+
+def _with_key(loaded: LoadedConfig, question: Question, name: str) -> tuple[LoadedConfig, Question]:
+    """A configuration whose key of this name is one that the question shows. Raises Misused."""
+    keys = list(loaded.config.keys)
+    index = next((index for index, key in enumerate(keys) if key.name == name), None)
+    if index is None:
+        elsewhere = " in the file, and Redis isn't asked: show a running Postern the key" if loaded.config.store.keys else ""
+        raise Misused(f"--assume key:{name}: no key is named '{name}'{elsewhere}")
+    keys[index] = msgspec.structs.replace(keys[index], sha256=sha256(ASSUMED_KEY).hexdigest())
+    config = msgspec.structs.replace(loaded.config, keys=keys)
+    shown = (b"authorization", b"Bearer " + ASSUMED_KEY)
+    return msgspec.structs.replace(loaded, config=config), msgspec.structs.replace(question, headers=[*question.headers, shown])
 
 
 def _assume(gate: Gate, one: Assumption) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import msgspec
 
-from proxy.call import NUSD_PER_USD, Outcome, Usage
+from proxy.call import LABELS, NUSD_PER_USD, Outcome, Usage
 from proxy.explain.ask import Misused
 from proxy.observer.ledger.read import read_calls
 from proxy.observer.ledger.rows import MAX_INTEGER, row_json
@@ -66,7 +66,13 @@ class RecordedCall(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None = None
     cost_usd: Annotated[float, msgspec.Meta(ge=0, le=MAX_USD)] | None = None
     duration_ms: Annotated[float, msgspec.Meta(ge=0, le=MAX_MS)] = 0.0
+    tenant: str | None = None
     user: str | None = None
+    app: str | None = None
+    task: str | None = None
+    workflow: str | None = None
+    step: str | None = None
+    key: str | None = None
     decision: RecordedPlan | str | None = None
 
     @property
@@ -83,6 +89,11 @@ class RecordedCall(msgspec.Struct, frozen=True):
     def time_ns(self) -> int:
         """The Unix time of its start, to the millisecond."""
         return round(self.time.timestamp() * 1000) * 1_000_000
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels it had."""
+        return {name: value for name in LABELS if (value := getattr(self, name)) is not None}
 
     @property
     def usage(self) -> Usage | None:

@@ -12,9 +12,10 @@ from hashlib import blake2b
 
 import msgspec
 
+from proxy.call import LABELS
 from proxy.config.load import LoadedConfig
 from proxy.config.schema import Match, RouteConfig
-from proxy.errors import AllTargetsFailed, NoRoute, PosternError, UnknownPrice
+from proxy.errors import AllTargetsFailed, ModelNotAllowed, NoRoute, PosternError, RouteNotAllowed, UnknownPrice
 from proxy.explain.ask import OfflineGate, offline_runtime
 from proxy.explain.ports import GivenBody
 from proxy.explain.recorded import RecordedCall
@@ -30,11 +31,11 @@ from proxy.records import RequestFacts
 from proxy.wire.endpoints import endpoint_of
 from proxy.wire.request import RequestFields
 
-TOLD = frozenset({"model", "path", "method", "stream", "input_tokens", "time"})
+TOLD = frozenset({"model", "path", "method", "stream", "input_tokens", "time", *LABELS})
 """Conditions that the ledger tells enough for."""
 NEVER = Match(method=[])
 """What no call matches: it stands for conditions that can't be asked about."""
-ROUTING_REFUSALS = frozenset({NoRoute.code, UnknownPrice.code, AllTargetsFailed.code})
+ROUTING_REFUSALS = frozenset({NoRoute.code, UnknownPrice.code, AllTargetsFailed.code, ModelNotAllowed.code, RouteNotAllowed.code})
 """Why a call may get no target: the errors that another configuration may change."""
 MAX_PROMPT_TOKENS = 4_000_000
 """Longer prompts are taken for as long: no model takes them either."""
@@ -72,8 +73,9 @@ class Replay:
     def __init__(self, loaded: LoadedConfig) -> None:
         rules = enforced_routes(loaded.config)
         config = msgspec.structs.replace(loaded.config, routes=[_askable(rule) for rule in rules])
-        self._runtime = offline_runtime(msgspec.structs.replace(loaded, config=config))
+        self._runtime = offline_runtime(msgspec.structs.replace(loaded, config=config), {})
         self._gate = OfflineGate(self._runtime, ())
+        self._keys = {key.name: key for key in self._runtime.keys}
         self._rules = [_Rule(rule) for rule in rules]
         self.unknown: Counter[Unknown] = Counter()
         """How many calls might have taken a route, or another place in it, if more were known of them."""
@@ -81,6 +83,7 @@ class Replay:
     def now(self, call: RecordedCall) -> Fate:
         """What would become of a recorded call."""
         state, hearing = _call_state(call), _Hearing(self, call)
+        state.key = self._keys.get(call.key or "")
         self._gate.draw_from(_draws(call.call_id))
         try:
             route(self._gate, state, self._runtime, hearing.decide)
@@ -161,7 +164,7 @@ class _Hearing:
             return plan_facts.needs(compiled)
 
         def sticky_key(sticky_by: str | None) -> str:
-            if sticky_by is not None and sticky_by != "model" and (sticky_by != "user" or self._call.user is None):
+            if sticky_by is not None and sticky_by != "model" and sticky_by not in self._call.labels:
                 self.lacked.add(f"sticky_by {sticky_by}")
             return plan_facts.sticky_key(sticky_by)
 
@@ -186,9 +189,10 @@ def _call_state(call: RecordedCall) -> CallState:
     state.path, state.target_path = call.path, call.path
     state.api = endpoint_of(call.method, call.path)
     state.billable = state.api.billable
+    state.labels = call.labels
     if state.api.json_body or call.requested_model is not None:
         facts = RequestFacts(max_tokens=call.output_tokens)  # what it took is the best guess at what it may take
-        state.fields = RequestFields(model=call.requested_model, stream=call.stream, user=call.user, facts=facts)
+        state.fields = RequestFields(model=call.requested_model, stream=call.stream, facts=facts)
     if call.input_tokens is not None:
         chars = CHARS_PER_TOKEN * min(max(0, call.input_tokens), MAX_PROMPT_TOKENS)
         state.plain = b'{"prompt":"%b"}' % (b"x" * chars)

@@ -6,13 +6,15 @@ Here: text. Not here: the explanation (policy/explain.py), the terminal (cli.py)
 from __future__ import annotations
 
 from proxy.explain.table import printable, table
-from proxy.policy.explain import Considered, Explanation, Shadow, Step
+from proxy.policy.explain import Account, Considered, Explanation, Shadow, Step
 
 
 def as_text(told: Explanation) -> str:
     """The explanation as lines, each of which ends."""
     asked = f"model {told.model}" if told.model else "no model"
     lines = [f"{told.method} {told.path}, {asked}{', streamed' if told.stream else ''}"]
+    if told.labels:
+        lines.append(f"From {', '.join(f'{name} {value}' for name, value in told.labels.items())}")
     if told.routes:
         rows = [(one.route, _considered(one)) for one in told.routes]
         lines += ["", "Routes, in order:", *table(rows)]
@@ -20,10 +22,18 @@ def as_text(told: Explanation) -> str:
         lines += ["", *_plan(told)]
     if told.shadow is not None:
         lines += ["", *_shadow(told.shadow)]
+    if told.budgets:
+        lines += ["", "Budgets and limits, before the call:", *table([_account(one) for one in told.budgets])]
     if told.refusal is not None:
         refused = f"{told.refusal.status} {told.refusal.code}"
         lines += ["", f"Nothing would be sent; the client would get {refused}:", f"  {told.refusal.message}"]
     return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def _account(one: Account) -> tuple[str, str, str]:
+    unit = one.unit.upper() if one.unit == "usd" else "at a time" if one.unit == "concurrency" else one.unit
+    amounts = f"{one.spent:g} spent, {one.held:g} held of {one.limit:g} {unit}; this call may use up to {one.asks:g}"
+    return f"{one.rule}{' (in shadow)' if one.shadow else ''}", one.scope, amounts
 
 
 def _plan(told: Explanation) -> list[str]:

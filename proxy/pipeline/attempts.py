@@ -19,6 +19,8 @@ async def run_attempts(gate: Gate, runtime: Runtime, call: CallState, reply: Cli
     """Ask until a reply can be passed on, and pass it on. Raises what the client is to be told otherwise, and ClientGone."""
     failover, told = Failover(gate, runtime, call), told_stream(call)
     while True:
+        if call.attempts and call.reservation is not None:
+            await failover.cover(call.reservation)
         hedging = hedging_of(runtime, call)
         turn = failover.begin_turn()
         if hedging is None:

@@ -64,8 +64,10 @@ async def _tell_break(call: CallState, reply: ClientReply, told: ToldStream, bro
 
 async def _asked(gate: Gate, runtime: Runtime, call: CallState, failover: Failover, told: ToldStream) -> LiveAttempt | None:
     """The next attempt; None if it can't be asked to go on."""
-    turn = failover.begin_turn()._replace(cause="continuation", goes_on_from=told.text)
     try:
+        if call.reservation is not None:
+            await failover.cover(call.reservation)
+        turn = failover.begin_turn()._replace(cause="continuation", goes_on_from=told.text)
         live = await ask(gate, runtime, call, turn, is_held=True)
     except PosternError:
         return None

@@ -5,21 +5,23 @@ Here: who asks, the answer. Not here: the decision and its reasons (policy/), wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from proxy.call import HeaderList, Outcome
+from proxy.call import NUSD_PER_USD, HeaderList, Outcome
 from proxy.errors import BadRequest, PosternError, RequestNotShapeable
 from proxy.pipeline.headers import own_headers
 from proxy.pipeline.runtime import Runtime
 from proxy.pipeline.state import CallState
 from proxy.pipeline.upstream_request import upstream_request
-from proxy.policy.explain import Listener, Refusal, asks_another_first, explain, reasons, with_changes
+from proxy.policy.budgets import Draw
+from proxy.policy.explain import Account, Listener, Refusal, asks_another_first, explain, reasons, with_changes
 from proxy.policy.plan import Group
 from proxy.policy.routing import Decide, RouteDecision
 from proxy.ports import ClientReply
 from proxy.records import PlanRecord, ShadowRecord
+from proxy.spending import Standing
 from proxy.wire.http1 import header
 
 EXPLAIN_HEADER = b"x-postern-explain"
@@ -35,12 +37,15 @@ def asks_to_explain(headers: HeaderList) -> bool:
     return asks
 
 
-async def explain_call(runtime: Runtime, call: CallState, reply: ClientReply, route: Callable[[Decide], None]) -> None:
-    """Route the call as any other, and answer with the decision as JSON instead of acting on it. Raises ClientGone."""
+async def explain_call(
+    runtime: Runtime, call: CallState, reply: ClientReply, route: Callable[[Decide], None], admit: Callable[[], Awaitable[None]]
+) -> None:
+    """Route and admit the call as any other, and answer with the decision as JSON instead of acting on it. Raises ClientGone."""
     listener, refusal = Listener(runtime.router.decide), None
     changes: list[str] = []
     try:
         route(listener.decide)
+        await admit()
         changes = _changes(runtime, call)
     except PosternError as error:
         refusal = Refusal(error.status, error.code, error.message, error.param)
@@ -48,7 +53,8 @@ async def explain_call(runtime: Runtime, call: CallState, reply: ClientReply, ro
     if decision is not None and call.request.upgrade:  # a tunnel asks the first target alone (tunnel.py)
         decision = _without_failover(decision)
     told = explain(runtime.config.routes, listener, decision, refusal, call.may_be_copied)
-    body = msgspec.json.encode(with_changes(told, changes))
+    told = msgspec.structs.replace(with_changes(told, changes), budgets=_accounts(call))
+    body = msgspec.json.encode(told)
     headers: HeaderList = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     if not runtime.transparent:
         headers += own_headers(call, None)
@@ -58,6 +64,17 @@ async def explain_call(runtime: Runtime, call: CallState, reply: ClientReply, ro
     await reply.write(body)
     await reply.finish()
     call.outcome, call.response_bytes = Outcome.SUCCEEDED, len(body)
+
+
+def _accounts(call: CallState) -> tuple[Account, ...]:
+    return () if call.reservation is None else tuple(_account(draw, standing) for draw, standing in call.reservation.standings())
+
+
+def _account(draw: Draw, standing: Standing) -> Account:
+    """A unit of USD is told in USD."""
+    whole = NUSD_PER_USD if draw.unit == "usd" else 1
+    limit, spent, held, asks = (amount / whole for amount in (draw.line.limit, standing.spent, standing.held, draw.line.amount))
+    return Account(draw.rule.name, draw.unit, draw.scope, limit, spent, held, asks, draw.rule.is_shadow)
 
 
 def _without_failover(decision: RouteDecision) -> RouteDecision:

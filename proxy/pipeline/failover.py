@@ -7,7 +7,7 @@ Here: the cursor through the plan, fed with faults. Not here: how an attempt goe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import assert_never
 
 from proxy.call import HeaderList
@@ -15,6 +15,7 @@ from proxy.config.schema import FailoverConfig, TargetChoice
 from proxy.errors import AllTargetsFailed, PosternError, UpstreamError
 from proxy.pipeline.known import may_be_paid, takes_calls
 from proxy.pipeline.live_attempt import LiveAttempt, Turn
+from proxy.pipeline.reserve import Reservation
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import CallState
 from proxy.policy.credentials import Credentials
@@ -36,6 +37,7 @@ class Failover:
         self._gate = gate
         self._runtime = runtime
         self._call = call
+        self._route = call.decision.route
         self._rule = call.decision.failover
         self._steps = call.decision.plan.steps
         self._index = 0
@@ -80,6 +82,12 @@ class Failover:
         self._tried.add(credential)
         return Turn(self.step, credential)
 
+    @property
+    def following_step(self) -> Candidate | None:
+        """Whom to ask after the current one."""
+        following = self._following()
+        return None if following is None else self._steps[following]
+
     def begin_hedge(self) -> Turn:
         """The following target is to be asked beside the current one, and is the current one from here on."""
         following = self._following()
@@ -109,6 +117,16 @@ class Failover:
             retry_after_s=self._credentials.wait_s(live.asked_s, self._gate.clock.monotonic_ns()),
         )
         return self._moves(after(failed, rule, self._gate.chance()), following, credential)
+
+    async def cover(self, reservation: Reservation) -> None:
+        """Hold what an attempt at the current target may use; where too little is left, at the next one. Raises AllTargetsFailed."""
+        told = _told(self._call)
+        while (short := await reservation.cover(self.step)) is not None:
+            told.append(f"{self.step.target}: {short}")
+            following = self._following()
+            if following is None:
+                raise AllTargetsFailed(f"No attempt succeeded, and no other could be made ({'; '.join(told)}).", param=self._route)
+            self._move_to(following)
 
     def _moves(self, decided: Next, following: int | None, credential: int | None) -> bool:
         """Do what was decided; False: nothing follows."""
@@ -152,15 +170,9 @@ class Failover:
     def _turn_to(self, choices: Sequence[TargetChoice]) -> None:
         """Ask these in place of the rest of the plan, those left out that were asked; none: the plan stays."""
         if choices:
-            steps = [step for step in dict.fromkeys(self._expanded(choices)) if (step.target, step.model) not in self._asked]
+            expanded = dict.fromkeys(self._runtime.router.candidates(choices))
+            steps = [step for step in expanded if (step.target, step.model) not in self._asked]
             self._steps = (*self._steps[: self._index + 1], *(step for step in steps if may_be_paid(self._runtime, self._call, step)))
-
-    def _expanded(self, choices: Sequence[TargetChoice]) -> Iterator[Candidate]:
-        """The choices in their order; an alias stands for its targets in theirs."""
-        for choice in choices:
-            alias = self._runtime.config.models.get(choice.target)
-            for one in alias.targets if alias is not None else (choice,):
-                yield Candidate(one.target, one.model)
 
     def _following(self) -> int | None:
         """The next step that takes calls now; the plan was made before these attempts."""
@@ -187,9 +199,13 @@ async def pause(gate: Gate, call: CallState, wait_s: float) -> None:
 
 def in_the_end(call: CallState, error: UpstreamError) -> PosternError:
     """What the client is told when the last attempt failed too: of one attempt its own error, of several what became of each."""
-    failed = [one for one in call.attempts if one.fault is not None]
-    if len(failed) <= 1:
+    told = _told(call)
+    if len(told) <= 1:
         return error
-    told = "; ".join(f"{one.endpoint.target.name}: {one.error_type}" for one in failed)
     route = call.decision.route if call.decision is not None else None
-    return AllTargetsFailed(f"None of {len(failed)} attempts succeeded ({told}).", param=route, status=error.status)
+    return AllTargetsFailed(f"None of {len(told)} attempts succeeded ({'; '.join(told)}).", param=route, status=error.status)
+
+
+def _told(call: CallState) -> list[str]:
+    """What became of each attempt."""
+    return [f"{one.endpoint.target.name}: {one.error_type}" for one in call.attempts if one.fault is not None]

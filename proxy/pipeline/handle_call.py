@@ -15,10 +15,12 @@ from proxy.call import Outcome
 from proxy.errors import AllTargetsFailed, BodyTooLarge, ClientGone, NoRoute, PosternError, UnknownPrice
 from proxy.pipeline.attempts import run_attempts
 from proxy.pipeline.explain import asks_to_explain, explain_call
+from proxy.pipeline.identify import check_allowed, identify, read_labels
 from proxy.pipeline.known import Knowledge, may_be_paid
 from proxy.pipeline.mirror import mirror_call
 from proxy.pipeline.refuse import send_error
 from proxy.pipeline.request import ClientRequest
+from proxy.pipeline.reserve import admit, know_budgets
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.settle import settle
 from proxy.pipeline.state import CallState
@@ -45,11 +47,19 @@ async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tu
     call = accept(gate, runtime, request)
     gate.in_flight += 1
     try:
-        await understand(call, runtime)
+        identify(gate, runtime, call)
+        try:
+            await understand(call, runtime)
+        finally:
+            read_labels(runtime, call)
+        await know_budgets(gate, runtime, call)
         if asks_to_explain(request.headers):
-            await explain_call(runtime, call, reply, partial(route, gate, call, runtime))
+            await explain_call(
+                runtime, call, reply, partial(route, gate, call, runtime), partial(admit, gate, runtime, call, may_wait=False)
+            )
             return
         route(gate, call, runtime, runtime.router.decide)
+        await admit(gate, runtime, call)
         if request.upgrade:
             await run_tunnel(gate, runtime, call, reply, tunnel)
         else:
@@ -124,14 +134,20 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def route(gate: Gate, call: CallState, runtime: Runtime, decide: Decide) -> None:
-    """The first route that matches, and the plan it makes. Raises NoRoute, AllTargetsFailed, UnknownPrice."""
+    """The first route that matches, and the plan it makes.
+
+    Raises ModelNotAllowed, RouteNotAllowed, NoRoute, AllTargetsFailed, UnknownPrice.
+    """
     request, fields = call.request, call.fields
     model = call.model = (
         (fields.model if fields else None) or model_in_path(call.path) or (_model_in_query(call) if request.upgrade else None)
     )
     knowledge = Knowledge(gate, runtime, call)
     plan_facts = PlanFacts(knowledge.known, gate.chance, knowledge.needs, knowledge.sticky_key)
-    decision = call.decision = decide(knowledge.route_facts(), plan_facts)
+    facts = call.facts = knowledge.route_facts()
+    decision = call.decision = decide(facts, plan_facts)
+    if call.key is not None:
+        check_allowed(call, call.key)
     if decision is None:
         what = f"model '{model}'" if model else f"{request.method} {call.path}"
         raise NoRoute(

@@ -6,15 +6,19 @@ Here: what goes upstream, what comes back, and the `x-postern-*` fields. Not her
 from __future__ import annotations
 
 from proxy.call import Cost, HeaderList, usd_text
+from proxy.pipeline.redact import credentials_of
 from proxy.pipeline.runtime import Endpoint
 from proxy.pipeline.state import AttemptState, CallState
+from proxy.wire.credentials import without_protocol_key
 from proxy.wire.headers import forward_request_headers
 
 
-def upstream_headers(call: CallState, attempt: AttemptState, injected: bool) -> HeaderList:
+def upstream_headers(call: CallState, attempt: AttemptState, is_edited: bool) -> HeaderList:
     """The client's end-to-end fields, with the target's credential and, where it is trusted, our trace context."""
     endpoint: Endpoint = attempt.endpoint
     headers = forward_request_headers(call.request.headers, endpoint.drop_headers)
+    if call.key is not None:
+        headers = _without_key(call, headers)
     headers += endpoint.add_headers[attempt.credential]
     if endpoint.gets_context:
         flags = b"01" if call.sampled else b"00"
@@ -23,10 +27,16 @@ def upstream_headers(call: CallState, attempt: AttemptState, injected: bool) -> 
             headers.append((b"tracestate", call.trace_state.encode("latin-1")))
     if attempt.body is not call.body and call.plain is not call.body:  # edited, so it goes without its content coding
         headers = [field for field in headers if field[0].lower() != b"content-encoding"]
-    if injected:  # the reply has to be edited: ask for it uncompressed
+    if is_edited:  # the reply, which is asked for uncompressed therefore
         headers = [field for field in headers if field[0].lower() != b"accept-encoding"]
         headers.append((b"accept-encoding", b"identity"))
     return headers
+
+
+def _without_key(call: CallState, headers: HeaderList) -> HeaderList:
+    """The fields without those in which the client sends its virtual key besides: it is for this gate alone."""
+    secrets = [secret.encode() for secret in credentials_of(call)]
+    return [field for field in without_protocol_key(headers) if not any(secret in field[1] for secret in secrets)]
 
 
 def own_headers(call: CallState, attempt: AttemptState | None, cost: Cost | None = None, overhead_ns: int = 0) -> HeaderList:
@@ -48,6 +58,8 @@ def own_headers(call: CallState, attempt: AttemptState | None, cost: Cost | None
             headers.append((b"x-postern-changes", _field_value(attempt.changes)))
     if cost is not None:
         headers.append((b"x-postern-cost-usd", usd_text(cost.total_nusd).encode()))
+    if call.reservation is not None and (remaining := call.reservation.remaining_nusd()) is not None:
+        headers.append((b"x-postern-budget-remaining-usd", usd_text(remaining).encode()))
     return headers
 
 

@@ -63,7 +63,7 @@ class _Race:
         answer: LiveAttempt | None = None
         try:
             await asyncio.wait(racers, timeout=state.wait_s(rule, self._is_stream))
-            if not racers[0].done() and (hedge := self._hedge()) is not None:
+            if not racers[0].done() and (hedge := await self._hedge()) is not None:
                 racers.append(self._start(hedge))
                 await _until_won(*racers)
             answer = await _best(racers)
@@ -83,10 +83,15 @@ class _Race:
             live.stand_by()
         return live
 
-    def _hedge(self) -> Turn | None:
-        """Whom to ask as well, if anybody may be."""
+    async def _hedge(self) -> Turn | None:
+        """Whom to ask as well, if anybody may be, and enough is left for both."""
         if not self._failover.has_following or not self._hedging.state.spend():
             return None
+        reservation, step = self._call.reservation, self._failover.following_step
+        if reservation is not None and step is not None:
+            is_short = await reservation.cover(step) is not None
+            if is_short or self._failover.following_step != step:
+                return None
         return self._failover.begin_hedge()
 
     def _learn(self, first: Racer, began_ns: int) -> None:

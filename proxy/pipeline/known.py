@@ -9,11 +9,13 @@ from functools import cached_property
 
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import CallState
+from proxy.policy.budgets import Subject
 from proxy.policy.conditions import RouteFacts
 from proxy.policy.estimates import expected_tokens, expected_usage, least_tokens, surely_fits
 from proxy.policy.order import Candidate
 from proxy.policy.plan import Abilities, Choice, Known, Needs
 from proxy.policy.routing import CompiledRoute
+from proxy.policy.standings import used_share
 from proxy.policy.target_state import TargetState
 from proxy.wire.http1 import header
 from proxy.wire.prompt import Prompt, may_hold_image, read_prompt
@@ -35,10 +37,20 @@ class Knowledge:
 
     def route_facts(self) -> RouteFacts:
         """What a rule may ask about the call; what no rule asks for is left out where it would cost something."""
-        call, request, asks = self._call, self._call.request, self._runtime.router.asks
+        call, request, asks = self._call, self._call.request, self._runtime.asks
         fields = call.fields
         if fields is None:
-            return RouteFacts(request.method, call.path, call.model, request.headers, False, now_unix_s=request.started_unix_ns / 1e9)
+            now_unix_s = request.started_unix_ns / 1e9
+            return RouteFacts(
+                request.method,
+                call.path,
+                call.model,
+                request.headers,
+                False,
+                now_unix_s=now_unix_s,
+                labels=call.labels,
+                budget_used=self._budget_used,
+            )
         return RouteFacts(
             request.method,
             call.path,
@@ -52,7 +64,16 @@ class Knowledge:
             input_tokens=self._input_tokens() if "input_tokens" in asks else None,
             max_tokens=fields.facts.max_tokens,
             now_unix_s=request.started_unix_ns / 1e9,
+            labels=call.labels,
+            budget_used=self._budget_used,
         )
+
+    def _budget_used(self, budget: str) -> float | None:
+        """The share of a budget that is used, of the scope that the call belongs to."""
+        store, call = self._gate.store, self._call
+        now_ms = store.now_ms(self._gate.clock.time_ns() // 1_000_000)
+        draws = self._runtime.spending.budget_draws(budget, Subject(call.labels, call.request.headers, None, "", ""), now_ms)
+        return used_share(draws, [store.standing(draw.line.account, draw.line.window, now_ms) for draw in draws])
 
     def needs(self, route: CompiledRoute) -> Needs:
         """What the call needs of a model, as far as a target of the route may lack it. To be asked before `known`."""
@@ -76,16 +97,14 @@ class Knowledge:
         )
 
     def sticky_key(self, sticky_by: str | None) -> str:
-        """The value of the call that `sticky_by` names: user, model, or header:NAME; without one, each call has its own."""
+        """The value of the call that `sticky_by` names: a label, model, or header:NAME; without one, each call has its own."""
         call = self._call
-        if sticky_by == "user":
-            value = (call.fields.user if call.fields else None) or ""
-        elif sticky_by == "model":
+        if sticky_by == "model":
             value = call.model or ""
         elif sticky_by is not None and sticky_by.startswith("header:"):
             value = header(call.request.headers, sticky_by.removeprefix("header:").lower().encode()).decode("latin-1")
         else:
-            value = ""
+            value = call.labels.get(sticky_by, "") if sticky_by is not None else ""
         return value or call.call_id
 
     # ---------------------------------------------------------------------------------------------------------- prompt

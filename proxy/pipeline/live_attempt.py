@@ -26,8 +26,9 @@ from proxy.policy.order import Candidate
 from proxy.ports import ClientReply, UpstreamReply
 from proxy.records import AttemptCause
 from proxy.wire.continuation import ToldStream
+from proxy.wire.credentials import without_query_key
 from proxy.wire.retry_after import remaining_share, retry_after_s
-from proxy.wire.urls import join, without_query_key
+from proxy.wire.urls import join
 
 
 class Turn(NamedTuple):
@@ -58,6 +59,8 @@ async def ask(gate: Gate, runtime: Runtime, call: CallState, turn: Turn, is_held
     if live.refuses_usage:
         gate.refuses_include_usage.add(memory_key)
         live.attempt.fail(Outcome.REJECTED, "include_usage_refused", "The target refuses stream_options.include_usage.")
+        if call.reservation is not None:
+            call.reservation.repeat(live.attempt)
         live.end()
         live = LiveAttempt(gate, runtime, call, turn, request, None)
         await live.answer(is_held)
@@ -88,6 +91,8 @@ class LiveAttempt:
         self._arrival: Arrival | None = None  # its reply, once the head has come
         self._state = runtime.states[target]
         self._credentials = runtime.credentials[target]
+        if call.reservation is not None:
+            call.reservation.begin(attempt)
         self._ticket: int | None = self._state.begin(attempt.start_ns)  # None: the target's state was told how it went
         self._guard = IdleGuard(endpoint.target.timeouts, attempt.start_ns, _canceller())
         self.error: UpstreamError | None = None  # why there is no reply to pass on
@@ -216,8 +221,12 @@ class LiveAttempt:
         attempt = self.attempt
         attempt.end_ns = attempt.end_ns or self._gate.clock.monotonic_ns()
         self.report()
-        if attempt.facts is not None and attempt is not self._call.answered_by:  # what was let go may have been billed all the same
+        if attempt is self._call.answered_by:
+            return  # its reply may still be looked at
+        if attempt.facts is not None:  # what was let go may have been billed all the same
             price_attempt(self._runtime, self._call, attempt, self._gate.clock)
+        if self._call.reservation is not None:
+            self._call.reservation.settle_attempt(attempt)
 
     def _note_leaving(self, error: BaseException) -> None:
         """What became of an attempt that was ended from outside. Clients often leave right after the end mark, and have all of it."""
@@ -238,7 +247,7 @@ class LiveAttempt:
         url = join(endpoint.base, call.target_path)
         if not target.passthrough:
             url = without_query_key(url)
-        headers = upstream_headers(call, attempt, self._injected)
+        headers = upstream_headers(call, attempt, self._injected or attempt.output_limit is not None)
         body: bytes | AsyncIterator[bytes] | None = attempt.body
         declared = call.request.body.declared_bytes
         if body is None and declared != 0:

@@ -11,6 +11,7 @@ from proxy.errors import PosternError
 from proxy.pipeline.attempts import run_attempts
 from proxy.pipeline.known import may_be_paid, takes_calls
 from proxy.pipeline.refuse import send_error
+from proxy.pipeline.reserve import admit
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.settle import settle
 from proxy.pipeline.state import CallState
@@ -52,6 +53,7 @@ def _copy(gate: Gate, call: CallState, step: Candidate) -> CallState:
 async def _sent(gate: Gate, runtime: Runtime, copy: CallState) -> None:
     """The path of a copy, from its attempt to its record."""
     try:
+        await admit(gate, runtime, copy, may_wait=False)
         await run_attempts(gate, runtime, copy, NOBODY)
     except PosternError as error:
         await send_error(copy, NOBODY, error, runtime)

@@ -6,13 +6,11 @@ Here: taking a call's credentials out of a text. Not here: which texts are recor
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import parse_qs
 
 from proxy.call import MASK
-from proxy.pipeline.runtime import CREDENTIAL_HEADERS
+from proxy.pipeline.runtime import SHORTEST_SECRET
 from proxy.pipeline.state import CallState
-
-SHORTEST_SECRET = 8  # what is shorter would be found in any text
+from proxy.wire.credentials import credentials_in
 
 
 def without_credentials(call: CallState, text: str) -> str:
@@ -33,11 +31,7 @@ def credentials_of(call: CallState) -> list[str]:
 
 
 def _credentials(call: CallState) -> Iterator[str]:
-    for name, value in call.request.headers:
-        if name.lower() in CREDENTIAL_HEADERS:
-            yield from value.decode("utf-8", "replace").split()[-1:]  # without the scheme before it
+    request = call.request
+    yield from (found.decode("utf-8", "replace") for found in credentials_in(request.headers, request.target, request.upgrade))
     for attempt in call.attempts:
         yield from (credential.reveal() for credential in attempt.endpoint.target.credentials)
-    query = call.request.target.partition("?")[2]
-    if query:
-        yield from parse_qs(query).get("key", ())

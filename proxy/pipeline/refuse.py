@@ -14,6 +14,7 @@ from proxy.ports import ClientReply
 from proxy.wire.error_bodies import error_body_for
 
 REFUSED = "postern_refused"
+UNAUTHORIZED = 401
 
 
 async def send_error(call: CallState, reply: ClientReply, error: PosternError, runtime: Runtime) -> None:
@@ -28,6 +29,9 @@ async def send_error(call: CallState, reply: ClientReply, error: PosternError, r
         (b"content-length", b"%d" % len(body)),
         (b"x-should-retry", b"true" if error.retry else b"false"),
     ]
+    if error.status == UNAUTHORIZED:
+        headers.append((b"www-authenticate", b'Bearer realm="postern"'))  # RFC 9110 15.5.2
+    headers += error.headers
     if not runtime.transparent:
         headers += own_headers(call, call.decisive)
     try:

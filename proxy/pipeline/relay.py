@@ -15,6 +15,7 @@ from proxy.errors import UpstreamClosed, UpstreamError
 from proxy.pipeline.arrival import Arrival, Form, fault_of, outcome_of
 from proxy.pipeline.capture import Capture, Kept
 from proxy.pipeline.content import is_recorded
+from proxy.pipeline.cut import StreamCut, stream_cut
 from proxy.pipeline.headers import own_headers
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.settle import price_attempt
@@ -37,7 +38,7 @@ class Relay:
     """One reply on its way to the client. `pass_on` is called once."""
 
     __slots__ = (
-        "_arrival", "_attempt", "_call", "_decoder", "_edit", "_gate", "_guard", "_is_flushed", "_left_by", "_reply",
+        "_arrival", "_attempt", "_call", "_cut", "_decoder", "_edit", "_gate", "_guard", "_is_flushed", "_left_by", "_reply",
         "_runtime", "_told", "_upstream",
     )  # fmt: skip
 
@@ -56,6 +57,7 @@ class Relay:
         self._told = None if arrival.is_unreadable else told  # what the client was told of the stream, where it may be gone on with
         self._is_flushed = False
         self._edit: EventEdit | None = None  # content coding is undone then
+        self._cut: StreamCut | None = None  # as it is here
         self._left_by: UpstreamError | None = None  # what broke the stream, where it is left to be gone on with
 
     async def pass_on(self) -> UpstreamError | None:
@@ -76,6 +78,8 @@ class Relay:
         if status < 400:
             self._mark_first_chunk()
         price_attempt(self._runtime, self._call, self._attempt, self._gate.clock)
+        if self._call.reservation is not None:
+            self._call.reservation.settle_attempt(self._attempt)  # nothing more will be spent, however slowly the client reads
         framed = header(self._upstream.headers, b"content-length") or not has_body(self._call.request.method, status)
         await self._start(extra=None if framed else [(b"content-length", b"%d" % len(body))])
         await self._reply.write(body)
@@ -110,9 +114,10 @@ class Relay:
         attempt, call, reply, arrival = self._attempt, self._call, self._reply, self._arrival
         reader = attempt.reader = StreamReader(call.api.kind, arrival.choice_count())
         edit = self._edit = self._event_edit()
+        cut = self._cut = None if arrival.is_unreadable else stream_cut(attempt.output_limit, call.api.kind, arrival.choice_count())
         decoder = self._decoder
         if call.status is None:
-            await self._start(drop=EDITED if edit else ())
+            await self._start(drop=EDITED if edit or cut else ())
             if not arrival.first and not self._upstream.has_data:
                 self._flush()
         first = True
@@ -128,6 +133,8 @@ class Relay:
             chunk = arrival.first or await read()
             while chunk:
                 plain = decoder.feed(chunk) if decoder else chunk
+                if cut is not None:
+                    plain = chunk = cut.take(plain)
                 out = edit.feed(plain) if edit else chunk
                 try:
                     if out:
@@ -149,11 +156,14 @@ class Relay:
                     call.first_chunk_ns = call.first_chunk_ns or chunk_ns
                     gaps = attempt.chunk_gaps = [0] * (len(GAP_BOUNDARIES_NS) + 1)
                 last_ns = chunk_ns
+                if cut is not None and cut.is_reached(reader):
+                    await self._send(cut.end(attempt, arrival, reader, feed))
+                    break
                 chunk = await read()
         except UpstreamError as error:
             await self._break_off(reader, self._arrival.cause(error))
             return
-        arrival.is_whole = True
+        arrival.is_whole = attempt.cut_by is None
         await self._end_stream(reader)
 
     def _kept_so_far(self) -> Kept | None:
@@ -182,8 +192,14 @@ class Relay:
     async def _send_rest(self) -> None:
         rest = self._edit.flush() if self._edit else b""
         if rest:
-            await self._reply.write(rest)
+            await self._write(rest)
             self._call.response_bytes += len(rest)
+
+    async def _send(self, events: bytes) -> None:
+        """Whole events of ours, as if the provider had sent them."""
+        out = self._edit.feed(events) if self._edit else events
+        await self._write(out)
+        self._call.response_bytes += len(out)
 
     async def _end_stream(self, reader: StreamReader) -> None:
         facts = self._attempt.facts = reader.result()
@@ -251,7 +267,7 @@ class Relay:
 
     def _coded(self) -> bool:
         """Whether the bytes on their way are in a content coding: no event of ours can be put among them."""
-        return (self._decoder is not None and self._edit is None) or self._arrival.is_unreadable
+        return (self._decoder is not None and self._edit is None and self._cut is None) or self._arrival.is_unreadable
 
     def _mark_first_chunk(self) -> None:
         self._attempt.first_chunk_ns = self._call.first_chunk_ns = self._gate.clock.monotonic_ns()

@@ -6,28 +6,34 @@ Here: Runtime (swapped whole on reload) and Gate. Not here: one call's state.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from proxy.call import HeaderList, Target
 from proxy.config.schema import Config
 from proxy.pipeline.background import Background
+from proxy.pipeline.budget_watch import BudgetWatch
 from proxy.pipeline.idle_guard import Watch
 from proxy.pipeline.request_rules import request_rules
+from proxy.policy.budgets import Spending
 from proxy.policy.credentials import Credentials
 from proxy.policy.hedge import HedgeState, Hedging, hedge_rule
+from proxy.policy.identity import LabelRules
+from proxy.policy.keys import VirtualKeys, compile_key
 from proxy.policy.pricing import PriceBook
 from proxy.policy.recording import attribute_rules, capture_rules
 from proxy.policy.routing import Router, enforced_routes
 from proxy.policy.target_state import TargetState
 from proxy.policy.telemetry_environment import TelemetryEnvironment
-from proxy.ports import Clock, Recorder, TunnelDialer, Upstream
+from proxy.ports import BudgetStore, Clock, Recorder, TunnelDialer, Upstream
+from proxy.wire.credentials import CREDENTIAL_HEADERS
 from proxy.wire.dialects.table import Dialect, dialect
 from proxy.wire.redaction import redactor
 from proxy.wire.urls import Base, parse_base
 
 MAX_REMEMBERED = 10_000
+SHORTEST_SECRET = 8  # what is shorter would be found in any text
 MOST_MIRRORS = 64
 """Copies of calls under way: each keeps its call's body in memory, and nobody is slowed by it when there are more."""
 NO_VARIABLES = TelemetryEnvironment()
@@ -47,7 +53,6 @@ class Endpoint(msgspec.Struct, frozen=True):
         return f"Endpoint({self.target!r})"  # never the headers
 
 
-CREDENTIAL_HEADERS = frozenset((b"authorization", b"api-key", b"x-api-key", b"x-goog-api-key"))
 ACCOUNT_HEADERS = frozenset((b"openai-organization", b"openai-project"))
 """Say which account a credential is used for: they go where it goes."""
 TRACE_HEADERS = frozenset((b"traceparent", b"tracestate"))
@@ -78,10 +83,23 @@ class Runtime:
     """One configuration, compiled. A call keeps the one it began with."""
 
     def __init__(
-        self, config: Config, targets: dict[str, Target], prices: PriceBook, environment: TelemetryEnvironment = NO_VARIABLES
+        self,
+        config: Config,
+        targets: dict[str, Target],
+        prices: PriceBook,
+        environment: TelemetryEnvironment = NO_VARIABLES,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.config = config
+        self.labels = LabelRules(config.identity, variables or {})
+        self.keys = VirtualKeys(map(compile_key, config.keys))
+        self.needs_keys = config.needs_keys
+        self.shares_keys = config.store.keys
+        self.target_secrets = _secrets(targets)
         self.router = Router(config)
+        self.spending = Spending(config)
+        self.asked_budgets = sorted({route.match.budget_used.budget for route in config.routes if route.match.budget_used is not None})
+        self.asks = self.router.asks | self.spending.asks  # of a call's facts: see Router.asks
         self.request_rules = request_rules(config)
         self.states: dict[str, TargetState] = {}  # by target; set when it is put in force
         self.endpoints = {name: endpoint_for(target, environment) for name, target in targets.items()}
@@ -101,6 +119,12 @@ class Runtime:
         self.captures = capture_rules(config, environment)  # by route; empty: no content is recorded
         self.redact = redactor(config.telemetry.redact) if self.captures else None
         self.max_content_chars = config.telemetry.max_chars
+
+
+def _secrets(targets: Mapping[str, Target]) -> tuple[str, ...]:
+    """The targets' credentials, longest first: what no label may hold."""
+    found = {credential.reveal() for target in targets.values() for credential in target.credentials}
+    return tuple(sorted((secret for secret in found if len(secret) >= SHORTEST_SECRET), key=len, reverse=True))
 
 
 class Remembered:
@@ -135,6 +159,7 @@ class Gate:
         recorder: Recorder,
         clock: Clock,
         random_bits: Callable[[int], int],
+        store: BudgetStore,
     ) -> None:
         self.runtime = runtime
         self.upstream = upstream
@@ -142,6 +167,10 @@ class Gate:
         self.recorder = recorder
         self.clock = clock
         self.random_bits = random_bits
+        self.store = store  # asked only where there are budgets or limits
+        self.shared_keys: VirtualKeys | None = None  # those that sidecars share, as last read; None: never read, or not shared
+        self.keys = runtime.keys  # all that are good: those of the configuration, then the shared ones
+        self.budget_watch = BudgetWatch()
         self.watch = Watch(clock)
         self.in_flight = 0
         self.calls = 0
@@ -166,7 +195,18 @@ class Gate:
             states[name].breaker.limits = target.breaker
         self._keep_hedges(runtime)
         _keep_credentials(self.runtime, runtime)
+        self.budget_watch.keep({rule.name for rule in runtime.spending.rules})
         self.runtime, self.states, runtime.states = runtime, states, states
+        self._gather_keys()
+
+    def share_keys(self, keys: VirtualKeys) -> None:
+        """Take the keys that sidecars share, all of them, for the calls that begin from now on."""
+        self.shared_keys = keys
+        self._gather_keys()
+
+    def _gather_keys(self) -> None:
+        declared = self.runtime.keys
+        self.keys = VirtualKeys((*declared, *self.shared_keys)) if self.shared_keys else declared
 
     def _keep_hedges(self, runtime: Runtime) -> None:
         rules = {route.name: hedge_rule(route.hedge) for route in enforced_routes(runtime.config) if route.hedge is not None}

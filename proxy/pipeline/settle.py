@@ -25,7 +25,7 @@ NO_USAGE = Usage()
 def price_attempt(runtime: Runtime, call: CallState, attempt: AttemptState, clock: Clock) -> None:
     """Set the attempt's usage and cost from what its reply said. Unknown stays None."""
     facts, target = attempt.facts, attempt.endpoint.target
-    if not call.billable or attempt.usage is not None:
+    if not call.billable or attempt.usage is not None or attempt.cost is not None:
         return
     usage = attempt.usage = facts.usage if facts else None
     is_paid_without_usage = target.price is not None and target.price.per_million is None  # by time or by request
@@ -45,13 +45,15 @@ def price_attempt(runtime: Runtime, call: CallState, attempt: AttemptState, cloc
 
 
 def settle(gate: Gate, runtime: Runtime, call: CallState) -> None:
-    """Price what isn't priced yet and hand the record on. Runs exactly once per call."""
+    """Price what isn't priced yet, settle what is held, and hand the record on. Runs exactly once per call."""
     gate.calls += 1
     for attempt in call.attempts:
         if attempt.facts is None and attempt.reader is not None:
             attempt.facts = attempt.reader.result()
         _bill_background(gate, call, attempt)
         price_attempt(runtime, call, attempt, gate.clock)
+    if call.reservation is not None:
+        call.reservation.end()
     last = call.decisive
     if last is not None and call.error_type is None:
         if call.outcome is not Outcome.ABANDONED:
@@ -116,11 +118,13 @@ def _record(gate: Gate, runtime: Runtime, call: CallState) -> CallRecord:
         response_bytes=call.response_bytes,
         attempts=[_attempt_record(call, attempt) for attempt in call.attempts],
         facts=fields.facts if fields else None,
-        tags=call.tags,
-        attributes=_attributes(runtime, call) if runtime.attributes else {},
+        labels=call.labels,
+        tags=_without_credentials(call, call.tags),
+        attributes=_without_credentials(call, _attributes(runtime, call)) if runtime.attributes else {},
         decision=_decision(call),
         rule=call.rule,
         overhead_before_ns=min(overhead_ns, call.attempts[0].start_ns - call.began_ns) if call.attempts else overhead_ns,
+        budget_left_nusd=call.reservation.remaining_nusd() if call.reservation is not None else None,
         content=record_content(runtime, call) if runtime.captures else None,
         plan=plan_record(call.decision) if call.decision is not None else None,
         shadow=shadow_record(call.decision, call.model) if call.decision is not None else None,
@@ -128,6 +132,8 @@ def _record(gate: Gate, runtime: Runtime, call: CallState) -> CallRecord:
         arm=experiment.arm if experiment else None,
         answered_by=_answered_by(call),
         mirror_of=call.mirror_of,
+        warnings=call.warnings,
+        shadow_refusals=call.shadow_refusals,
     )
 
 
@@ -143,7 +149,11 @@ def _answered_by(call: CallState) -> int | None:
 
 
 def _attributes(runtime: Runtime, call: CallState) -> dict[str, str]:
-    values = attribute_values(runtime.attributes, call.request.headers, call.fields.metadata if call.fields else {})
+    return attribute_values(runtime.attributes, call.request.headers, call.fields.metadata if call.fields else {})
+
+
+def _without_credentials(call: CallState, values: dict[str, str]) -> dict[str, str]:
+    """What a client said of its call, with each credential masked."""
     secrets = credentials_of(call) if values else []
     return {name: masked(value, secrets) for name, value in values.items()}
 
@@ -187,15 +197,22 @@ def _attempt_record(call: CallState, attempt: AttemptState) -> AttemptRecord:
         seam_chars=attempt.seam_chars,
         opened_breaker=attempt.opened_breaker,
         recovery_ns=attempt.recovery_ns,
+        cut_by=attempt.cut_by,
     )
+
+
+def is_half_told(call: CallState, attempt: AttemptState) -> bool:
+    """Anthropic tells input first and output last: of a message that was cut in between, its usage has only the former."""
+    facts = attempt.facts
+    has_end = facts is not None and facts.ended and attempt.cut_by is None
+    return call.api.kind == "messages" and attempt.reader is not None and facts is not None and not has_end
 
 
 def _uncounted(call: CallState, attempt: AttemptState) -> Uncounted | None:
     """What the observer needs to count tokens itself; None where the provider counted, or nothing was generated."""
     facts = attempt.facts
-    # Anthropic tells input first and output last: a message cut in between has only half of its usage.
-    half_told = call.api.kind == "messages" and facts is not None and attempt.reader is not None and not facts.ended
-    if attempt.body is None or not attempt.sent or not call.billable or (attempt.usage is not None and not half_told):
+    is_told = attempt.usage is not None and not is_half_told(call, attempt)
+    if attempt.body is None or not attempt.sent or not call.billable or is_told:
         return None
     if attempt.outcome is Outcome.SUCCEEDED and (facts is None or not facts.ended):
         return None  # it came whole and can't be read: its output is unknown, not none

@@ -6,32 +6,46 @@ Here: mutable state of a call and its attempts. Not here: I/O, decisions.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from proxy.call import Cost, Outcome, Usage
 from proxy.pipeline.capture import Kept
+from proxy.pipeline.cut import OutputLimit
 from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Endpoint
+from proxy.policy.budgets import Draw
+from proxy.policy.conditions import RouteFacts
 from proxy.policy.faults import Fault
+from proxy.policy.keys import VirtualKey
 from proxy.policy.routing import RouteDecision
-from proxy.records import AttemptCause
+from proxy.records import AttemptCause, BudgetWarning
+from proxy.spending import Hold
 from proxy.wire.endpoints import Endpoint as ApiEndpoint
 from proxy.wire.http1 import header
 from proxy.wire.reply import ReplyFacts
 from proxy.wire.request import RequestFields
 from proxy.wire.stream_reader import StreamReader
 
+if TYPE_CHECKING:
+    from proxy.pipeline.reserve import Reservation
+
 MAX_ERROR_CHARS = 1024
 MAX_KEPT_ERROR_CHARS = 8 * MAX_ERROR_CHARS  # cut to the former only after credentials were masked: a cut key isn't recognised
 MAX_USER_AGENT_CHARS = 256
+
+
+Booking = tuple[Draw, Hold]
+"""What is held of a budget or limit, and the rule that asks for it."""
 
 
 class AttemptState:
     """One try of one target."""
 
     __slots__ = (
-        "body", "capture", "cause", "changes", "chunk_gaps", "cost", "credential", "end_ns", "endpoint", "error_message", "error_type",
-        "facts", "fault", "fields", "first_chunk_ns", "kept", "last_chunk_ns", "model", "number", "opened_breaker", "outcome", "reader",
-        "recovery_ns", "seam_chars", "sent", "span_id", "start_ns", "status", "unpriced", "usage",
+        "body", "bookings", "capture", "cause", "changes", "chunk_gaps", "cost", "credential", "cut_by", "end_ns", "endpoint",
+        "error_message", "error_type", "facts", "fault", "fields", "first_chunk_ns", "kept", "last_chunk_ns", "model", "number",
+        "opened_breaker", "outcome", "output_limit", "reader", "recovery_ns", "seam_chars", "sent", "span_id", "start_ns", "status",
+        "unpriced", "usage",
     )  # fmt: skip
 
     def __init__(self, number: int, span_id: str, endpoint: Endpoint, model: str, start_ns: int) -> None:
@@ -65,6 +79,9 @@ class AttemptState:
         self.seam_chars: int | None = None  # of a continuation: how much text the client had when it was asked
         self.opened_breaker = False  # its failure did
         self.recovery_ns: int | None = None  # its success closed the breaker, this long after it had opened
+        self.bookings: list[Booking] = []  # what is held for it
+        self.output_limit: OutputLimit | None = None  # how much output that is enough for, where it may have more
+        self.cut_by: str | None = None  # the budget that ended its stream
 
     def fail(self, outcome: Outcome, error_type: str, message: str | None, fault: Fault | None = None) -> None:
         """How the attempt ended, unless it went well; `fault` if the target had to do with it."""
@@ -79,9 +96,9 @@ class CallState:
 
     __slots__ = (
         "answered_by", "api", "attempts", "began_ns", "billable", "body", "body_error", "call_id", "decision", "error_message",
-        "error_type", "fields", "first_chunk_ns", "is_upload_begun", "mirror_of", "model", "outcome", "overhead_ns", "parent_span_id",
-        "path", "plain", "request", "request_bytes", "response_bytes", "rule", "sampled", "span_id", "status", "tags", "target_path",
-        "trace_id", "trace_state", "waited_ns",
+        "error_type", "facts", "fields", "first_chunk_ns", "is_upload_begun", "key", "labels", "mirror_of", "model", "outcome",
+        "overhead_ns", "parent_span_id", "path", "plain", "request", "request_bytes", "reservation", "response_bytes", "rule", "sampled",
+        "shadow_refusals", "span_id", "status", "tags", "target_path", "trace_id", "trace_state", "waited_ns", "warnings",
     )  # fmt: skip
 
     def __init__(self, request: ClientRequest, call_id: str, trace_id: str, span_id: str) -> None:
@@ -118,12 +135,19 @@ class CallState:
         self.overhead_ns = 0  # our own share until the reply's head went out
         self.waited_ns = 0  # spent waiting for the upstream before its reply's head
         self.tags: dict[str, str] = {}
+        self.facts: RouteFacts | None = None  # what rules ask about the call
+        self.reservation: Reservation | None = None  # None: it is under no budget and no limit
+        self.warnings: list[BudgetWarning] = []
+        self.shadow_refusals: list[str] = []  # rules in shadow that would have refused it
+        self.labels: dict[str, str] = {}  # see call.LABELS
+        self.key: VirtualKey | None = None
 
     def below(self, random_bits: Callable[[int], int]) -> CallState:
         """A call that this one brings about: of the same request and trace, below its span, with ids of its own."""
         call = CallState(self.request, f"{self.call_id[:12]}{random_bits(80):020x}", self.trace_id, f"{random_bits(64) or 1:016x}")
         call.parent_span_id, call.sampled, call.trace_state = self.span_id, self.sampled, self.trace_state
         call.path, call.api, call.decision, call.tags, call.model = self.path, self.api, self.decision, self.tags, self.model
+        call.facts, call.labels, call.key = self.facts, self.labels, self.key
         return call
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from proxy.call import HeaderList, Outcome
-from proxy.errors import ClientGone, UpstreamError
+from proxy.errors import BudgetUsedUp, ClientGone, UpstreamError
 from proxy.pipeline.arrival import outcome_of
 from proxy.pipeline.headers import own_headers, upstream_headers
 from proxy.pipeline.live_attempt import new_attempt
@@ -17,18 +17,16 @@ from proxy.pipeline.settle import price_attempt, settle
 from proxy.pipeline.state import AttemptState, CallState
 from proxy.policy.faults import ErrorReply, classify_reply
 from proxy.ports import ClientReply, ClientTunnel, UpstreamTunnel
+from proxy.wire.credentials import without_protocol_key, without_query_key
 from proxy.wire.error_bodies import read_error
 from proxy.wire.headers import forward_reply_headers
 from proxy.wire.reply import read_reply
 from proxy.wire.retry_after import retry_after_s
-from proxy.wire.urls import join, without_query_key
+from proxy.wire.urls import join
 from proxy.wire.websocket import FrameReader, negotiated_deflate
 
 MAX_REFUSAL_BYTES = 1 << 20
 USAGE_MARK = b'"usage"'
-PROTOCOLS = b"sec-websocket-protocol"
-PROTOCOL_KEY = b"openai-insecure-api-key."
-"""Browsers can't set fields of a handshake: OpenAI lets them send the key as a subprotocol."""
 
 
 async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: ClientReply, tunnel: ClientTunnel) -> None:
@@ -42,10 +40,12 @@ async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: Clien
     attempt = new_attempt(gate, call, endpoint, step.model)
     attempt.credential = runtime.credentials[step.target].current(attempt.start_ns)
     attempt.sent = True
+    if call.reservation is not None:
+        call.reservation.begin(attempt)
     url = join(endpoint.base, call.target_path)
     headers = upstream_headers(call, attempt, False)
     if not endpoint.target.passthrough:
-        url, headers = without_query_key(url), _without_protocol_key(headers)
+        url, headers = without_query_key(url), without_protocol_key(headers)
     headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
     call.billable = False
     try:
@@ -67,17 +67,6 @@ async def run_tunnel(gate: Gate, runtime: Runtime, call: CallState, reply: Clien
         raise
     finally:
         attempt.end_ns = gate.clock.monotonic_ns()
-
-
-def _without_protocol_key(headers: HeaderList) -> HeaderList:
-    """The fields without a credential among the subprotocols; every other field as it was."""
-    kept: HeaderList = []
-    for name, value in headers:
-        if name.lower() != PROTOCOLS or PROTOCOL_KEY not in value:
-            kept.append((name, value))
-        elif protocols := [one.strip() for one in value.split(b",") if not one.strip().startswith(PROTOCOL_KEY)]:
-            kept.append((name, b", ".join(protocols)))
-    return kept
 
 
 async def _refused(
@@ -138,6 +127,8 @@ async def _upstream_to_client(gate: Gate, runtime: Runtime, call: CallState, ups
         for message in frames.feed(data):
             if USAGE_MARK in message:
                 began_ns = _settle_response(gate, runtime, call, message, began_ns)
+        if call.reservation is not None and call.reservation.is_used_up:
+            raise BudgetUsedUp("The session's budget is used up by the responses in it.")
 
 
 def _settle_response(gate: Gate, runtime: Runtime, session: CallState, message: bytes, began_ns: int) -> int:
@@ -154,5 +145,7 @@ def _settle_response(gate: Gate, runtime: Runtime, session: CallState, message: 
     attempt.start_ns, attempt.end_ns = began_ns, now_ns
     attempt.outcome, attempt.status, attempt.facts, attempt.sent = Outcome.SUCCEEDED, 200, facts, True
     price_attempt(runtime, call, attempt, gate.clock)
+    if session.reservation is not None:
+        session.reservation.charge(call, attempt)
     settle(gate, runtime, call)
     return now_ns

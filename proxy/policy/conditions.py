@@ -13,8 +13,8 @@ from fnmatch import translate
 
 import msgspec
 
-from proxy.call import HeaderList
-from proxy.config.schema import Bounds, Match, TimeOfDay
+from proxy.call import LABELS, HeaderList
+from proxy.config.schema import Bounds, BudgetUsed, Match, TimeOfDay
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MINUTES_PER_HOUR = 60
@@ -35,6 +35,8 @@ class RouteFacts(msgspec.Struct, frozen=True):
     input_tokens: int | None = None  # estimated; None without a JSON body
     max_tokens: int | None = None  # as the client asked
     now_unix_s: float = 0.0
+    labels: dict[str, str] = {}  # see call.LABELS
+    budget_used: Callable[[str], float | None] = lambda _: None  # by budget: a share of its limit, from 0 on; None: not known
 
     def __repr__(self) -> str:
         return f"RouteFacts({self.method!r}, {self.path!r}, {self.model!r})"  # never the headers
@@ -101,7 +103,24 @@ def _header(name: str, globs: str | list[str]) -> Test:
     return holds
 
 
-def _within(bounds: Bounds, value: int | None) -> bool:
+def _label(name: str) -> Callable[[str | list[str]], Test]:
+    def test_of(globs: str | list[str]) -> Test:
+        matches = _glob(globs)
+
+        def holds(facts: RouteFacts) -> bool:
+            value = facts.labels.get(name)
+            return value is not None and matches(value) is not None
+
+        return holds
+
+    return test_of
+
+
+def _budget_used(wanted: BudgetUsed) -> Test:
+    return lambda facts: _within(wanted, facts.budget_used(wanted.budget))
+
+
+def _within(bounds: Bounds | BudgetUsed, value: float | None) -> bool:
     if value is None:
         return False
     return (bounds.over is None or value > bounds.over) and (bounds.under is None or value < bounds.under)
@@ -153,5 +172,7 @@ _TESTS: dict[str, Callable[..., Test]] = {
     "model": _models,
     "path": _paths,
     "time": _time,
+    **{name: _label(name) for name in LABELS},
+    "budget_used": _budget_used,
 }
 """By key of `match`; those that name a header or a key of the metadata are compiled one by one."""

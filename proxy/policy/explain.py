@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from proxy.call import NUSD_PER_USD
+from proxy.call import LABELS, NUSD_PER_USD
 from proxy.config.schema import FailoverConfig, HedgeConfig, Match, MirrorConfig, RouteConfig
 from proxy.policy.conditions import RouteFacts, conditions_of
 from proxy.policy.experiment import Assigned
@@ -68,6 +68,19 @@ class Shadow(msgspec.Struct, frozen=True, omit_defaults=True):
     failover: FailoverConfig | None = None
 
 
+class Account(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A budget or limit that the call is under. In USD, tokens, requests, or calls at a time."""
+
+    rule: str
+    unit: str
+    scope: str
+    limit: float  # for this call: of a critical one with its multiplier
+    spent: float
+    held: float  # for other calls
+    asks: float  # the most that this call, or its first attempt, may use of it; what isn't known is 0
+    shadow: bool = False
+
+
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
     """The error that the client would get before anything is sent."""
 
@@ -84,6 +97,7 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str
     model: str | None = None
     stream: bool = False
+    labels: dict[str, str] = {}  # see call.LABELS
     routes: tuple[Considered, ...] = ()
     route: str | None = None
     alias: str | None = None  # of `models:`, whose targets take the place of the route's
@@ -96,6 +110,7 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
     refusal: Refusal | None = None
     experiment: Assigned | None = None
     shadow: Shadow | None = None
+    budgets: tuple[Account, ...] = ()  # as they stand before the call
     hedge: HedgeConfig | None = None  # None: it wouldn't be hedged, however slow
     mirror: MirrorConfig | None = None  # None: it wouldn't be copied
 
@@ -129,7 +144,14 @@ def explain(
     facts = heard.facts
     assert facts is not None, "nothing was decided"
     call = Explanation(
-        facts.method, facts.path, facts.model, facts.stream, considered(routes, facts), draws=tuple(heard.draws), refusal=refusal
+        facts.method,
+        facts.path,
+        facts.model,
+        facts.stream,
+        facts.labels,
+        considered(routes, facts),
+        draws=tuple(heard.draws),
+        refusal=refusal,
     )
     if decision is None:
         return call
@@ -230,6 +252,10 @@ def _told(facts: RouteFacts, key: str) -> str:
         return f"the call's is {_short(facts.metadata[name])}" if name in facts.metadata else "the call has no such key"
     if section == "time":
         return "not at this time"
+    if section == "budget_used":
+        return "it is used more or less, or that isn't known"
+    if section in LABELS:
+        return f"the call's is {_short(facts.labels[section])}" if section in facts.labels else "the call has none"
     value: object = getattr(facts, section)
     return "the call has none" if value is None else f"the call's is {_short(value)}"
 
@@ -252,6 +278,8 @@ def reasons(decision: RouteDecision) -> list[str]:
     A target that the rule names twice has the reason of its first place.
     """
     group, plan = decision.group, decision.plan
+    if decision.degraded_by is not None:
+        return [f"budget '{decision.degraded_by}' has too little left for the route's own"] * len(plan.steps)
     if plan.last_resort:
         return [LAST_RESORT] * len(plan.steps)
     if group is None or len(group.members) == 1 == len(plan.steps):

@@ -90,6 +90,9 @@ class PricedModel(msgspec.Struct, frozen=True):
     variants: tuple[Variant, ...] = ()  # of one tier, the first one that holds counts, for each price key
     minimum_audio_s: int = 0
     context_window: int | None = None  # tokens
+    largest_window: int | None = None  # tokens, where a provider takes more than that, or does when it is asked by a header
+    max_output_tokens: int | None = None  # of one choice of one reply
+    image_tokens: int | None = None  # the most that one image counts as
 
 
 class FoundModel(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from fractions import Fraction
 import msgspec
 
 from proxy.call import NUSD_PER_USD, Cost, Price, Usage
+from proxy.policy.bounds import UsageBound
 from proxy.policy.price_match import UsdPrice
 
 MICROSECONDS = 10**6
@@ -126,6 +127,40 @@ def cost_of(rates: Rates, usage: Usage, duration_s: float, source: str) -> Cost 
     cache_read, cache_write, uncached = _input_parts(rates, usage)
     uncached += _fees(rates, usage, duration_s)
     return _rounded(uncached, _output_part(rates, usage), cache_read, cache_write, rates.scale, source)
+
+
+def most_nusd(bands: Bands, bound: UsageBound | None, duration_s: float | None) -> int | None:
+    """What a usage within a bound costs at most, rounded up; None if that isn't known.
+
+    `bound` None: the usage isn't known, only a price that doesn't go by it is. `duration_s` None: the call may last for any time.
+    """
+    reachable = [rates for start, rates in bands if start == 0 or bound is None or bound.input_tokens > start]
+    costs = [_most_nusd(rates, bound, duration_s) for rates in reachable]
+    known = [cost for cost in costs if cost is not None]
+    return max(known) if len(known) == len(costs) else None
+
+
+def _most_nusd(rates: Rates, bound: UsageBound | None, duration_s: float | None) -> int | None:
+    output_rate = max(rates.output, rates.output_audio, rates.output_image, rates.reasoning)
+    most = rates.request
+    if rates.duration_us:
+        if duration_s is None:
+            return None
+        most += math.ceil(duration_s * MICROSECONDS) * rates.duration_us
+    if bound is None:
+        return None if output_rate or rates.audio_us or _dearest_input(rates) else -(-most // rates.scale)
+    if rates.audio_us and bound.may_have_audio:  # it is billed by its length, which nobody knows
+        return None
+    most += bound.input_tokens * _dearest_input(rates, bound.may_have_images, bound.may_have_audio) + bound.output_tokens * output_rate
+    return -(-most // rates.scale)
+
+
+def _dearest_input(rates: Rates, may_have_images: bool = True, may_have_audio: bool = True) -> int:
+    """The most that one token of input costs. Whether it is written to a cache is the provider's to say."""
+    dearest = max(rates.input, rates.cache_read, rates.cache_write, rates.cache_write_1h)
+    if may_have_images:
+        dearest = max(dearest, rates.input_image)
+    return max(dearest, rates.input_audio, rates.cache_read_audio) if may_have_audio else dearest
 
 
 def _declared(key: str, usd: float) -> Fraction:

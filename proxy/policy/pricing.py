@@ -15,10 +15,15 @@ from typing import TypeVar
 import msgspec
 
 from proxy.call import Cost, Price, Target, Usage
-from proxy.policy.price_match import ShippedPrices, usd_at, valid_window
-from proxy.policy.price_rates import Bands, cost_of, declared_bands, rates_for, shipped_bands
+from proxy.policy.bounds import ModelLimits, UsageBound
+from proxy.policy.price_match import PricedModel, ShippedPrices, is_standard, usd_at, valid_window
+from proxy.policy.price_rates import Bands, cost_of, declared_bands, most_nusd, rates_for, shipped_bands
 
 BATCH = "batch"  # the tier under which the file has prices of batch APIs
+PRIORITY = "priority"
+AUTO = "auto"  # as leaving it out: the tier is what the account's project is set to
+LATE_S = 1.0
+"""How much longer than its `total_s` an attempt may last until it is ended and priced."""
 
 MAX_ANSWERS = 4096
 MAX_NAME_CHARS = 256
@@ -39,6 +44,7 @@ class _Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 UNKNOWN = _Answer(bands=None)
+NO_LIMITS = ModelLimits()
 
 
 class PriceBook:
@@ -51,7 +57,7 @@ class PriceBook:
         self._by_glob = [(re.compile(translate(name)), bands) for name, bands in self._by_name.items()]
         self._answers: dict[_AnswerKey, _Answer] = {}
         self._known: dict[tuple[str, str | None], bool] = {}
-        self._windows: dict[tuple[str, str], int | None] = {}
+        self._models: dict[tuple[str, str], PricedModel | None] = {}
 
     def cost(
         self,
@@ -69,18 +75,47 @@ class PriceBook:
         `model` is what was sent upstream, `service_tier` what the reply says was used. Raises ValueError on a target whose price makes no
         sense (`check_price`).
         """
-        tier = BATCH if batch else service_tier
-        key = (target.name, _kept(model), _kept(response_model), tier)
-        answer = self._answers.get(key)
-        if answer is None or not answer.since_s <= at_unix_s < answer.until_s:
-            answer = self._look_up(target, key, at_unix_s)
-            _put(self._answers, key, answer)
+        answer = self._answer(target, model, response_model, BATCH if batch else service_tier, at_unix_s)
         if usage.provider_cost_nusd is not None and not answer.declared:
             return Cost(usage.provider_cost_nusd, source="provider")
         if answer.bands is None:
             return None
         rates = rates_for(answer.bands, usage.input_tokens or 0)
         return cost_of(rates, usage, duration_s, "override" if answer.declared else "prices")
+
+    def bound_nusd(
+        self, target: Target, model: str | None, bound: UsageBound | None, at_unix_s: float, service_tier: str | None
+    ) -> int | None:
+        """What an attempt costs at most whose usage is within `bound`, at a Unix time; None if that isn't known.
+
+        `service_tier` is what the request asks for. One that leaves it to the provider is taken for the dearer of standard and priority:
+        the project that pays may be set to it. `bound` None: the usage isn't known, but the price may not go by it.
+        """
+        answer = self._answer(target, model, None, None, at_unix_s)
+        if answer.bands is None:
+            return None
+        duration_s = None if target.timeouts.total_s is None else target.timeouts.total_s + LATE_S
+        most = most_nusd(answer.bands, bound, duration_s)
+        if most is None or answer.declared:
+            return most
+        asked = None if service_tier is None or service_tier.lower() == AUTO else service_tier
+        if asked is not None and is_standard(asked):
+            return most
+        if asked is not None and len(asked) > MAX_NAME_CHARS:
+            return None
+        bands = self._answer(target, model, None, asked or PRIORITY, at_unix_s).bands
+        if bands is None:
+            return most if asked is None else None
+        other = most_nusd(bands, bound, duration_s)
+        return None if other is None else max(most, other)
+
+    def limits(self, target: Target, model: str | None) -> ModelLimits:
+        """The most that a model takes and gives, as the shipped data knows it by its provider and name."""
+        found = self._model(target, model)
+        if found is None:
+            return NO_LIMITS
+        window = max(found.context_window or 0, found.largest_window or 0) or None
+        return ModelLimits(window, found.max_output_tokens, found.image_tokens)
 
     def known(self, target: Target, model: str | None) -> bool:
         """Whether a call of this model would have a price, at the standard tier and before any reply (for `prices.on_unknown: refuse`)."""
@@ -93,17 +128,28 @@ class PriceBook:
 
     def context_window(self, target: Target, model: str | None) -> int | None:
         """The tokens that a model takes, as the shipped data knows it by its provider and name; None if it doesn't."""
+        found = self._model(target, model)
+        return found.context_window if found is not None else None
+
+    def _model(self, target: Target, model: str | None) -> PricedModel | None:
         if model is None:
             return None
         key = (target.name, model)
         try:
-            return self._windows[key]
+            return self._models[key]
         except KeyError:
             found = self._shipped.find(target.provider, model) if _kept(model) else None
-            window = found.model.context_window if found is not None else None
         if _kept(model):
-            _put(self._windows, key, window)
-        return window
+            _put(self._models, key, found.model if found is not None else None)
+        return found.model if found is not None else None
+
+    def _answer(self, target: Target, model: str | None, response_model: str | None, tier: str | None, at_unix_s: float) -> _Answer:
+        key = (target.name, _kept(model), _kept(response_model), tier)
+        answer = self._answers.get(key)
+        if answer is None or not answer.since_s <= at_unix_s < answer.until_s:
+            answer = self._look_up(target, key, at_unix_s)
+            _put(self._answers, key, answer)
+        return answer
 
     def _look_up(self, target: Target, key: _AnswerKey, at_unix_s: float) -> _Answer:
         _, model, response_model, tier = key

@@ -30,10 +30,13 @@ class RouteDecision(msgspec.Struct, frozen=True):
     group: Group | None = None  # what the plan was made from; None: there was nothing to choose
     experiment: Assigned | None = None
     shadow: RouteDecision | None = None  # of the route of mode shadow that would have taken the call; it changes nothing
+    critical: bool = False  # budgets let it through up to their `critical_multiplier`
+    degraded_by: str | None = None  # the budget that had too little left, and put other targets in the plan's place
 
     def told(self, requested_model: str | None) -> str:
         """The decision as people read it, e.g. `ads-copy>openai/gpt-5.2,claude/claude-sonnet-5`: route, then whom to ask, in order."""
-        return f"{self.route}>{','.join(_told(step, requested_model) for step in self.plan.steps)}"
+        why = f" (budget {self.degraded_by})" if self.degraded_by is not None else ""
+        return f"{self.route}>{','.join(_told(step, requested_model) for step in self.plan.steps)}{why}"
 
 
 def _told(step: Candidate, requested_model: str | None) -> str:
@@ -55,6 +58,7 @@ class CompiledRoute(msgspec.Struct, frozen=True):
     lacking: frozenset[str]  # of vision, tools, json_schema: what at least one of the targets can't do
     is_shadow: bool = False
     experiment: ExperimentConfig | None = None
+    critical: bool = False
 
 
 class PlanFacts(msgspec.Struct, frozen=True):
@@ -94,7 +98,7 @@ class Router:
             return None
         if config.targets[only.target].limits.concurrency is not None:
             return None
-        return RouteDecision(route.name, Plan((Candidate(only.target, only.model),)))
+        return RouteDecision(route.name, Plan((Candidate(only.target, only.model),)), critical=route.critical)
 
     def route(self, facts: RouteFacts) -> CompiledRoute | None:
         """The route that a call takes; an alias of `models:` wins over a route's targets, not over its conditions."""
@@ -127,7 +131,14 @@ class Router:
         members = tuple(_member(choice, self._aliases) for choice in route.to)
         group = Group(members, route.strategy, sticky_by=route.sticky_by)
         ready = self._ready(route.name, conditions_of(route.match), group, route.failover)
-        return msgspec.structs.replace(ready, is_shadow=route.mode == "shadow", experiment=route.experiment)
+        return msgspec.structs.replace(ready, is_shadow=route.mode == "shadow", experiment=route.experiment, critical=route.critical)
+
+    def candidates(self, choices: Sequence[TargetChoice]) -> Iterator[Candidate]:
+        """Targets that a rule names beside its plan, in their order; an alias stands for its targets in theirs."""
+        for choice in choices:
+            alias = self._aliases.get(choice.target)
+            for one in _choices(alias) if alias is not None else (choice,):
+                yield Candidate(one.target, one.model)
 
     def _ready(self, name: str, conditions: tuple[Condition, ...], group: Group, failover: FailoverConfig | None = None) -> CompiledRoute:
         choices = tuple(_choices(group))
@@ -143,13 +154,15 @@ def _decided(route: CompiledRoute, plan_facts: PlanFacts) -> RouteDecision:
     needs = plan_facts.needs(route) if route.has_choice else NO_NEEDS
     plan = make_plan(route.group, lambda choice: plan_facts.known(choice, route), needs, plan_facts.chance, plan_facts.sticky_key)
     experiment = None if route.experiment is None else assigned(route.experiment, plan_facts.sticky_key(route.experiment.by))
-    return RouteDecision(route.name, plan, route.failover, route.group, experiment)
+    return RouteDecision(route.name, plan, route.failover, route.group, experiment, critical=route.critical)
 
 
 def _taken_by(route: CompiledRoute, alias: CompiledRoute) -> CompiledRoute:
     """A route with the targets of the alias that a call asks for."""
     failover = route.declared_failover or alias.failover
-    return msgspec.structs.replace(alias, name=route.name, failover=failover, is_shadow=route.is_shadow, experiment=route.experiment)
+    return msgspec.structs.replace(
+        alias, name=route.name, failover=failover, is_shadow=route.is_shadow, experiment=route.experiment, critical=route.critical
+    )
 
 
 def _member(choice: TargetChoice, aliases: dict[str, Group]) -> Choice | Group:

@@ -18,7 +18,7 @@ from proxy.records import CallRecord, FrameReader, GateReport, ObserverReport, e
 
 MAX_QUEUED_RECORDS = 20_000
 MAX_QUEUED_BYTES = 64 << 20
-FLUSH_S = 0.01  # records of one moment leave in one system call
+AGAIN_S = 0.01  # when an observer that is behind is tried again
 READ_BYTES = 64 << 10
 MAX_SEND_BYTES = 256 << 10
 
@@ -39,7 +39,7 @@ class RecordLink:
         self._report_unsent = False
         self._socket: socket.socket | None = None
         self._frames = FrameReader()
-        self._flushing: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Handle | None = None
         self._finishing = False  # no more will be sent to this observer
         self.dropped: dict[str, int] = {}  # by cause
         self.recorded = 0
@@ -72,11 +72,9 @@ class RecordLink:
         self._flush_soon()
 
     def _flush_soon(self) -> None:
+        """Records of one turn of the loop leave in one system call: none waits here for a gate that is killed."""
         if self._flushing is None and not self._finishing and self._socket is not None:
-            self._flush_later()
-
-    def _flush_later(self) -> None:
-        self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
 
     def _drop(self, cause: str) -> None:
         self.dropped[cause] = self.dropped.get(cause, 0) + 1
@@ -151,7 +149,7 @@ class RecordLink:
                 return
             self._partial = data[written:]
             if self._partial:
-                self._flush_later()
+                self._flushing = asyncio.get_running_loop().call_later(AGAIN_S, self._flush)
                 return
 
     def _next_bytes(self) -> memoryview:

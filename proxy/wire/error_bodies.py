@@ -20,6 +20,12 @@ _ANTHROPIC_TYPES = {
     "postern_unavailable": "api_error",
 }
 """Our own types in words that Anthropic's clients know. Any other goes as it is."""
+_ANTHROPIC_TYPE_OF_CODE = {
+    "key_invalid": "authentication_error",
+    "budget_exceeded": "rate_limit_error",
+    "rate_limited": "rate_limit_error",
+}
+"""Codes that have a word of their own there."""
 
 
 class ErrorFacts(msgspec.Struct, frozen=True):
@@ -93,5 +99,5 @@ def error_body_for(kind: str, message: str, error_type: str, code: str | None, p
     """The envelope that a client of an endpoint of `kind` understands: Anthropic's for messages, OpenAI's for all others."""
     if kind != "messages":
         return error_body(message, error_type, code, param)
-    told = _ANTHROPIC_TYPES.get(error_type, error_type)
+    told = _ANTHROPIC_TYPE_OF_CODE.get(code or "") or _ANTHROPIC_TYPES.get(error_type, error_type)
     return msgspec.json.encode({"type": "error", "error": {"type": told, "message": clean(message)}})

@@ -1,11 +1,12 @@
 """Header fields on their way through: hop-by-hop by RFC 9110 section 7.6.1, and trace context.
 
-Here: which fields go on, reading `traceparent`. Not here: credentials, setting fields, sockets.
+Here: which fields go on, reading `traceparent` and `baggage`. Not here: credentials, setting fields, sockets.
 """
 
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from proxy.call import HeaderList
 
@@ -75,3 +76,18 @@ def parse_traceparent(value: bytes) -> tuple[str, str, bool] | None:
     if trace == _ZERO_TRACE or span == _ZERO_SPAN:
         return None
     return trace, span, bool(int(flags, 16) & 1)  # not == 01: the flags of a root span may be 03
+
+
+def baggage_member(headers: HeaderList, name: str) -> str | None:
+    """The value of a member of the `baggage` fields, percent-decoded, without its properties; None if there is none.
+
+    Source: W3C Baggage 3.2, 3.3. Of members of one name the last counts.
+    """
+    found = None
+    for field, value in headers:
+        if field.lower() == b"baggage":
+            for member in value.decode("utf-8", "replace").split(","):
+                key, equals, rest = member.partition("=")
+                if equals and unquote(key.strip()) == name:
+                    found = unquote(rest.partition(";")[0].strip())
+    return found

@@ -27,6 +27,17 @@ _TYPE_NAMES = {
 }  # fmt: skip
 
 
+class OutputLimits(msgspec.Struct, frozen=True, gc=False):
+    """How much a request lets a reply have; None: it doesn't say."""
+
+    tokens: int | None = None  # of one choice, by the member that the endpoint's API has for it; the largest, if there are several
+    old_tokens: int | None = None  # the same as a server understands it that doesn't know `max_completion_tokens`
+    choices: int = 1  # that are paid for
+
+
+NO_LIMITS = OutputLimits()
+
+
 class RequestFields(msgspec.Struct, frozen=True):
     """What Postern reads of a request body."""
 
@@ -38,9 +49,11 @@ class RequestFields(msgspec.Struct, frozen=True):
     background: bool = False
     facts: RequestFacts = RequestFacts()
     user: str | None = None
+    safety_identifier: str | None = None
     metadata: dict[str, str] = {}
     tools: bool = False  # it offers some
     response_format: str | None = None  # text | json_object | json_schema, as OpenAI calls them; None: it asks for none of these
+    limits: OutputLimits = NO_LIMITS
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -53,6 +66,7 @@ class _Body(msgspec.Struct, gc=False):
     dataSources: msgspec.Raw = NO_VALUE  # noqa: N815 - as old Azure spells it
     background: bool | None = None
     user: str | None = None
+    safety_identifier: str | None = None
     metadata: dict[str, str] | None = None
     max_tokens: _Int | None = None
     max_completion_tokens: _Int | None = None
@@ -64,6 +78,7 @@ class _Body(msgspec.Struct, gc=False):
     presence_penalty: float | None = None
     seed: _Int | None = None
     n: _Int | None = None
+    best_of: _Int | None = None
     stop: str | list[str] | None = None
     stop_sequences: list[str] | None = None
     reasoning_effort: str | None = None
@@ -84,6 +99,7 @@ class _Body(msgspec.Struct, gc=False):
 
 
 _decode_body = msgspec.json.Decoder(_Body).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_request(body: bytes, kind: str) -> RequestFields:
@@ -107,10 +123,31 @@ def read_request(body: bytes, kind: str) -> RequestFields:
         background=fields.background is True,
         facts=_gemini_facts(fields, form) if fields.generationConfig else _facts(fields, kind, form),
         user=fields.user,
+        safety_identifier=fields.safety_identifier,
         metadata=fields.metadata or {},
         tools=_offers(fields.tools) or _offers(fields.functions),
         response_format=form,
+        limits=_gemini_limits(fields) if fields.generationConfig else _limits(fields, kind),
     )
+
+
+def read_text_member(body: bytes, name: str) -> str | None:
+    """A string at the top level of a JSON object, for members that `read_request` doesn't read."""
+    return _text(_member(body, name))
+
+
+def read_stand_ins(body: bytes) -> list[str]:
+    """The models of `models`, which OpenRouter asks where `model` fails; what isn't a list of texts names none."""
+    return _texts(_member(body, "models")) or []
+
+
+def _member(body: bytes, name: str) -> Any:
+    try:
+        raw = _decode_members(body).get(name, NO_VALUE)
+        return parse(raw) if raw else None
+    except NOT_JSON:
+        document = parse(body)
+        return document.get(name) if isinstance(document, dict) else None
 
 
 def _offers(tools: msgspec.Raw) -> bool:
@@ -190,6 +227,44 @@ def _gemini_facts(fields: _Body, form: str | None) -> RequestFacts:
         reasoning_level=_text(thinking.get("thinkingLevel")) if isinstance(thinking, dict) else None,
         output_type=None if form is None else _OUTPUT_TYPE_OF_FORMAT[form],
     )
+
+
+def _limits(fields: _Body, kind: str) -> OutputLimits:
+    """A member of another API is no limit: whoever doesn't know it passes over it."""
+    match kind:
+        case "chat":
+            new, old = fields.max_completion_tokens, _limit(fields.max_tokens)
+            if new is None and old is None and fields.n is None:
+                return NO_LIMITS
+            return OutputLimits(old if new is None else _larger(new, old), old, _limit(fields.n) or 1)
+        case "completions":
+            old = _limit(fields.max_tokens)
+            return OutputLimits(old, old, _larger(fields.n, fields.best_of) or 1)
+        case "responses" | "messages":
+            limit = _limit(fields.max_output_tokens if kind == "responses" else fields.max_tokens)
+            return NO_LIMITS if limit is None else OutputLimits(limit, limit)
+        case _:
+            return NO_LIMITS
+
+
+def _gemini_limits(fields: _Body) -> OutputLimits:
+    """A budget for thinking is added: not every model takes it from what the reply may have."""
+    config = _object(fields.generationConfig)
+    thinking = config.get("thinkingConfig")
+    budget = _limit(_integer(thinking.get("thinkingBudget"))) if isinstance(thinking, dict) else None
+    limit = _limit(_integer(config.get("maxOutputTokens")))
+    if limit is not None:
+        limit += budget or 0
+    return OutputLimits(limit, limit, _limit(_integer(config.get("candidateCount"))) or 1)
+
+
+def _limit(value: int | None) -> int | None:
+    """0 and what is below it mean no limit."""
+    return value if value is not None and value > 0 else None
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return _limit(max(one or 0, other or 0))
 
 
 def _first(*values: int | None) -> int | None:

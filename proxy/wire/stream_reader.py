@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from proxy.wire.delta_text import text_of_deltas
 from proxy.wire.error_bodies import ErrorFacts
 from proxy.wire.json_text import parse, text
@@ -40,6 +42,14 @@ _CONTENT_KEYS = (
 )  # fmt: skip
 
 
+class TextSize(msgspec.Struct, frozen=True, gc=False):
+    """How much text a stream brought."""
+
+    ascii_chars: int = 0
+    other_chars: int = 0
+    utf8_bytes: int = 0
+
+
 def has_end_mark(kind: str) -> bool:
     """Whether a stream of this kind says when it is over, so that one that doesn't was cut."""
     return kind in _KINDS_WITH_END
@@ -60,6 +70,8 @@ class StreamReader:
         self._waiting: list[bytes] = []  # chunks not looked at yet
         self._waiting_bytes = 0
         self._cut_head = b""  # of an event larger than LARGEST_EVENT_BYTES, whose tail is in _raw
+        self._size: TextSize | None = None  # None: nobody asked for it yet
+        self._sized_to = 0  # offset in _raw: the text of events before it is in _size
 
     @property
     def ended(self) -> bool:
@@ -119,6 +131,20 @@ class StreamReader:
         self._take_waiting()
         return "".join(self._texts), bytes(self._raw)
 
+    def text_size(self) -> TextSize:
+        """The size of the output text in all whole events so far. Each event is read for it once, whenever this is asked."""
+        self._take_waiting()
+        self._add_size()
+        assert self._size is not None
+        return self._size
+
+    def _add_size(self) -> None:
+        if self._size is None:
+            self._size = _larger(TextSize(), "".join(self._texts))
+        if self._sized_to < self._read_to:
+            self._size = _larger(self._size, text_of_deltas(self._kind, bytes(self._raw[self._sized_to : self._read_to])))
+            self._sized_to = self._read_to
+
     def _feed_piece(self, chunk: bytes) -> None:
         """A chunk that ends within an event, or ends one begun before."""
         raw = self._raw
@@ -155,6 +181,9 @@ class StreamReader:
     def _let_go(self) -> None:
         """Keep the text instead of the events that were read; of an unfinished event that is too large, the ends."""
         raw = self._raw
+        if self._size is not None:
+            self._add_size()
+            self._sized_to = 0
         if self._text_characters < KEPT_TEXT_CHARACTERS:
             found = text_of_deltas(self._kind, bytes(raw[: self._read_to]))
             self._texts.append(found)
@@ -172,6 +201,12 @@ class StreamReader:
         read_cut(self._facts, head, tail, is_event=True)
         self.first_content = self.first_content or self.error is None
         return rest
+
+
+def _larger(size: TextSize, text: str) -> TextSize:
+    encoded = len(text.encode())
+    ascii_chars = len(text) if encoded == len(text) else len(text.encode("ascii", "ignore"))
+    return TextSize(size.ascii_chars + ascii_chars, size.other_chars + len(text) - ascii_chars, size.utf8_bytes + encoded)
 
 
 def _carries_content(kind: str, document: Document) -> bool:

@@ -68,12 +68,3 @@ def join(base: Base, target: str) -> str:
     if target == CLIENT_PREFIX or target.startswith(("/v1/", "/v1?")):
         return base.origin + base.path + (target[len(CLIENT_PREFIX) :] if base.path else target)
     return base.origin + target
-
-
-def without_query_key(url: str, name: str = "key") -> str:
-    """The URL without a query credential such as Gemini's `?key=`, every other byte as it was."""
-    head, mark, query = url.partition("?")
-    if not mark or f"{name}=" not in query:
-        return url
-    kept = [pair for pair in query.split("&") if pair.partition("=")[0] != name]
-    return head + ("?" + "&".join(kept) if kept else "")

@@ -1,6 +1,6 @@
 """`make bench`: Postern beside a bare aiohttp proxy and nginx, under one load, interleaved in one run.
 
-The simulator (upstream.c, also the OTLP sink) and the load generator (load.c) run on core 1, the target alone on core 0; both are built with gcc.
+The simulator (upstream.c, also the OTLP sink), a redis-server where a target needs one, and the load generator (load.c) run on core 1, the target alone on core 0; both are built with gcc.
 Everything stays on loopback and ends by itself. Figures of one run are compared with each other, never with another run's.
 """
 
@@ -25,7 +25,7 @@ from tests.bench.decide_routes import TARGETS as THREE_TARGETS
 from tests.bench.processes import Cpu, pss_mb, tree
 
 HERE = Path(__file__).resolve().parent
-UPSTREAM_PORT, SINK_PORT = 19000, 19318
+UPSTREAM_PORT, SINK_PORT, REDIS_PORT = 19000, 19318, 19379
 CHAT = "/v1/chat/completions"
 REQUEST = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}).encode()
 PROXY_CORE, LOAD_CORE = "0", "1"
@@ -57,6 +57,16 @@ SIMULATED = '{{provider: openai, base_url: "http://127.0.0.1:{up}/v1", credentia
 ROUTES = RULES.removeprefix(THREE_TARGETS).replace("x-team: search", "content-type: application/json").replace("{", "{{").replace("}", "}}")
 THREE_RULES = POSTERN.replace(f"openai: {SIMULATED}", ", ".join(f"{name}: {SIMULATED}" for name in "abc")) + ROUTES
 """The rules of decide_routes.py: all are asked, then a target is drawn by weight. The last one goes by a field that the load sends."""
+REDIS_TARGET = "postern, three budgets in Redis"
+THREE_BUDGETS = (
+    POSTERN
+    + """budgets:
+  - {{name: tenant-day, per: [tenant], window: {{every: day, time_zone: Europe/Berlin}}, limit: {{usd: 1_000_000}}, warn_at: [50%, 80%, 95%]}}
+  - {{name: company-month, window: {{every: month}}, limit: {{tokens: 1_000_000_000_000}}}}
+  - {{name: user-hour, per: [user], window: {{rolling_s: 3600}}, limit: {{requests: 1_000_000_000}}}}
+"""
+)
+IN_REDIS = THREE_BUDGETS + 'store: {{kind: redis, url: "redis://127.0.0.1:{redis}/0"}}\n'
 STEADY_RATE = 600  # calls a second
 COLUMNS = (
     ("rps", "rps", 0), ("cpu_gate", "µs CPU/call (gate)", 0), ("cpu_all", "µs CPU/call (all)", 0), ("cpu_gate_steady", f"µs CPU/call at {STEADY_RATE}/s (gate)", 0), ("cpu_all_steady", f"at {STEADY_RATE}/s (all)", 0), ("cpu_chunk_gate", "µs CPU/chunk (gate)", 1),
@@ -67,7 +77,7 @@ COLUMNS = (
 
 
 RATIOS = (
-    ("cpu_gate", "CPU per call of the gate"), ("cpu_gate_steady", f"at {STEADY_RATE}/s"), ("cpu_all", "with the observer"), ("cpu_chunk_gate", "CPU per chunk of the gate"),
+    ("cpu_gate", "CPU per call of the gate"), ("cpu_gate_steady", f"at {STEADY_RATE}/s"), ("cpu_all", "with the observer"), ("cpu_chunk_gate", "CPU per chunk of the gate"), ("add_p50", "added p50"),
 )  # fmt: skip
 
 
@@ -79,7 +89,7 @@ class Target:
 
     def spawn(self, tmp):
         for name, text in self.files.items():
-            fields = {"port": self.port, "admin": self.port + 1000, "tmp": tmp, "up": UPSTREAM_PORT, "sink": SINK_PORT}
+            fields = {"port": self.port, "admin": self.port + 1000, "tmp": tmp, "up": UPSTREAM_PORT, "sink": SINK_PORT, "redis": REDIS_PORT}
             (tmp / name).write_text(text.format(**fields))
         shutil.rmtree(tmp / "state", ignore_errors=True)
         command = ["taskset", "-c", PROXY_CORE, *(part.format(tmp=tmp, port=self.port) for part in self.command)]
@@ -115,6 +125,8 @@ TARGETS = (
     postern("postern, telemetry off", 18104, POSTERN.replace(TELEMETRY, ""), "OTEL_SDK_DISABLED=true"),
     postern("postern, everything on", 18105, POSTERN.replace(TELEMETRY, EVERYTHING)),
     postern("postern, three rules", 18107, THREE_RULES),
+    postern("postern, three budgets", 18108, THREE_BUDGETS),
+    postern(REDIS_TARGET, 18109, IN_REDIS),
     postern("postern, content too", 18106, POSTERN.replace(TELEMETRY, EVERYTHING + "  capture_content: span\n")),
 )  # fmt: skip
 
@@ -229,7 +241,7 @@ def table(rounds):
         cells = [f"{values[key]:.{digits}f}" if key in values else "–" for key, _, digits in COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for name in medians:
-        for base in ("bare aiohttp", "postern", "postern, telemetry off"):
+        for base in ("bare aiohttp", "postern", "postern, telemetry off", "postern, three budgets"):
             if name != base and name.startswith("postern") and base in medians:
                 pairs = ((what, medians[name][key], medians[base][key]) for key, what in RATIOS)
                 ratios = (f"{what} {one / other:.2f} × ({one - other:+.1f} µs)" for what, one, other in pairs)
@@ -248,9 +260,10 @@ def main():
     with tempfile.TemporaryDirectory(prefix="postern-bench-") as folder:
         tmp = Path(folder)
         build(tmp)
-        simulators = [
-            subprocess.Popen(["taskset", "-c", LOAD_CORE, str(tmp / "upstream"), str(port)]) for port in (UPSTREAM_PORT, SINK_PORT)
-        ]
+        beside = [[str(tmp / "upstream"), str(port)] for port in (UPSTREAM_PORT, SINK_PORT)]
+        if any(target.name == REDIS_TARGET for target in chosen):
+            beside.append(["redis-server", "--port", str(REDIS_PORT), "--save", "", "--dir", folder, "--loglevel", "warning"])
+        simulators = [subprocess.Popen(["taskset", "-c", LOAD_CORE, *command]) for command in beside]
         time.sleep(0.3)
         rounds: dict[str, list[dict[str, float]]] = {target.name: [] for target in chosen}
         try:

@@ -16,6 +16,7 @@ from proxy.pipeline.handle_call import route
 from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Gate
 from proxy.pipeline.state import CallState
+from proxy.stores.books import Books
 from proxy.wire.endpoints import endpoint_of
 from proxy.wire.request import read_request
 from tests.fake_time import FakeClock
@@ -64,7 +65,7 @@ def body() -> bytes:
 def timed_us(config: str) -> float:
     """The least CPU time of one decision."""
     world = World(config)
-    gate = Gate(runtime(config), FakeUpstream(world), FakeDialer(), FakeRecorder(), FakeClock(), random.Random(7).getrandbits)
+    gate = Gate(runtime(config), FakeUpstream(world), FakeDialer(), FakeRecorder(), FakeClock(), random.Random(7).getrandbits, Books())
     asked = body()
     fields = read_request(asked, "chat")
     where = ("1.1", "http", "127.0.0.1", 4000, "127.0.0.1")

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.problems import ConfigError
+from proxy.config.schema import Match
 from proxy.policy.routing import Router
 from tests.config.support import load
 
@@ -19,7 +20,8 @@ VALUES = st.sampled_from(
     ]
 )  # fmt: skip
 SECTIONS = {
-    "match": ["model", "path", "metadata", "tools", "images", "response_format", "input_tokens", "max_tokens", "time"],
+    "match": [*Match.__struct_fields__],
+    "budget_used": ["budget", "over", "under"],
     "time": ["after", "before", "days", "time_zone"],
     "input_tokens": ["over", "under"],
     "failover": ["on", "attempts", "backoff", "context_window_to", "content_filter_to"],

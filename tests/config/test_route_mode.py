@@ -60,9 +60,9 @@ def experiment(text: str) -> str:
 
 
 def test_experiment_names_arms_by_their_shares() -> None:
-    told = load(experiment("{name: terse, arms: {a: 20%, b: 0.8}, by: header:x-session}")).config.routes[0].experiment
+    told = load(experiment("{name: terse, arms: {a: 20%, b: 0.8}, by: tenant}")).config.routes[0].experiment
     assert told is not None
-    assert (told.name, told.arms, told.by) == ("terse", {"a": 0.2, "b": 0.8}, "header:x-session")
+    assert (told.name, told.arms, told.by) == ("terse", {"a": 0.2, "b": 0.8}, "tenant")
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,7 @@ def test_experiment_names_arms_by_their_shares() -> None:
         ("{name: t, arms: {}, by: user}", "routes[0].experiment.arms: must name two arms at least"),
         ("{name: t, arms: {a: 50%, '': 50%}, by: user}", "routes[0].experiment.arms: has an arm without a name"),
         ("{name: t, arms: {a: 150%, b: 1%}, by: user}", "routes[0].experiment.arms.a"),
-        ("{name: t, arms: {a: 50%, b: 50%}, by: nobody}", "routes[0].experiment.by: must be user, model or header:NAME"),
-        ("{name: t, arms: {a: 50%, b: 50%}, by: tenant}", "routes[0].experiment.by: needs identity labels"),
+        ("{name: t, arms: {a: 50%, b: 50%}, by: nobody}", "routes[0].experiment.by: must be an identity label, key, model or header:NAME"),
         ("{name: t, arms: {a: 50%, b: 50%}}", "routes[0].experiment.by"),
         ("{name: '', arms: {a: 50%, b: 50%}, by: user}", "routes[0].experiment.name"),
     ],

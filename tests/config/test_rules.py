@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.call import LABELS
 from proxy.config.schema import BackoffConfig, FailoverConfig
 from proxy.policy.hedge import hedge_rule
 from tests.config.support import MINIMAL, TWO_TARGETS, load, only_problem, problems
@@ -27,8 +28,8 @@ def test_unknown_strategy_is_refused_with_the_nearest_one() -> None:
     assert "did you mean 'weighted'?" in only_problem(route("strategy: weighed"))
 
 
-@pytest.mark.parametrize("sticky_by", ["user", "model", "header:x-session", "header:X_Y"])
-def test_sticky_goes_by_the_user_the_model_or_a_header(sticky_by: str) -> None:
+@pytest.mark.parametrize("sticky_by", [*LABELS, "model", "header:x-session", "header:X_Y"])
+def test_sticky_goes_by_a_label_the_model_or_a_header(sticky_by: str) -> None:
     assert load(route(f"strategy: sticky, sticky_by: '{sticky_by}'")).config.routes[0].sticky_by == sticky_by
     assert load(alias(f"strategy: sticky, sticky_by: '{sticky_by}'")).config.models["m"].sticky_by == sticky_by
 
@@ -36,13 +37,10 @@ def test_sticky_goes_by_the_user_the_model_or_a_header(sticky_by: str) -> None:
 @pytest.mark.parametrize(
     ("sticky_by", "message"),
     [
-        ("tenant", "needs identity labels, not built in this version (0.1.0): there are user, model or header:NAME"),
-        ("workflow", "needs identity labels, not built in this version"),
-        ("key", "needs virtual keys, not built in this version"),
         ("'header:'", "what follows `header:` is not the name of a header"),
         ("'header:a b'", "what follows `header:` is not the name of a header"),
-        ("x-session", "must be user, model or header:NAME"),
-        ("''", "must be user, model or header:NAME"),
+        ("x-session", "must be an identity label, key, model or header:NAME"),
+        ("''", "must be an identity label, key, model or header:NAME"),
     ],
 )
 @pytest.mark.parametrize("place", [route, alias])
@@ -51,7 +49,8 @@ def test_sticky_by_anything_else_is_refused(place, sticky_by: str, message: str)
 
 
 def test_sticky_needs_something_to_stick_by() -> None:
-    assert only_problem(route("strategy: sticky")).endswith("routes[0].strategy: sticky needs `sticky_by`: user, model or header:NAME")
+    needed = "routes[0].strategy: sticky needs `sticky_by`: an identity label, key, model or header:NAME"
+    assert only_problem(route("strategy: sticky")).endswith(needed)
     assert "models.m.strategy: sticky needs `sticky_by`" in only_problem(alias("strategy: sticky"))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.schema import Bounds, Match, TimeOfDay
+from proxy.config.schema import Bounds, BudgetUsed, Match, TimeOfDay
 from proxy.config.shadows import glob_covers, shadows
 from proxy.policy.conditions import RouteFacts, conditions_of
 
@@ -49,9 +49,11 @@ FLAGS = st.none() | st.booleans()
 FEW_GLOBS = st.sampled_from(["a", "a*", "*", ["a", "b"]])
 MAPS = st.dictionaries(st.sampled_from(["x", "y"]), FEW_GLOBS, max_size=2)
 FORMATS = st.none() | st.lists(st.sampled_from(["text", "json_object", "json_schema"]), min_size=1)
+SHARES = st.none() | st.sampled_from([0.2, 0.5, 0.8])
+USES = st.none() | st.builds(BudgetUsed, st.sampled_from(["day", "month"]), SHARES, SHARES)
 MATCHES = st.builds(
     Match, header=MAPS, metadata=MAPS, stream=FLAGS, tools=FLAGS, images=FLAGS, response_format=FORMATS, input_tokens=BOUNDS,
-    max_tokens=BOUNDS, time=TIMES,
+    max_tokens=BOUNDS, time=TIMES, tenant=st.none() | FEW_GLOBS, key=st.none() | FEW_GLOBS, budget_used=USES,
 )  # fmt: skip
 COUNTS = st.none() | st.integers(0, 4)
 VALUES = st.dictionaries(st.sampled_from(["x", "y"]), st.sampled_from(["a", "b", "ab", ""]))
@@ -69,6 +71,8 @@ CALLS = st.builds(
     COUNTS,
     COUNTS,
     st.integers(1_774_000_000, 1_775_300_000),  # two weeks around the 29th of March 2026, when Berlin's clocks go forward
+    st.dictionaries(st.sampled_from(["tenant", "key"]), st.sampled_from(["a", "b", "ab", ""])),
+    st.dictionaries(st.sampled_from(["day", "month"]), st.sampled_from([0.0, 0.2, 0.3, 0.8, 1.2])).map(lambda used: used.get),
 )
 
 
@@ -101,6 +105,9 @@ def night(after: str = "22:00", before: str = "06:00", **other: object) -> Match
         (Match(input_tokens=Bounds(over=10)), Match(input_tokens=Bounds(over=10, under=20))),
         (Match(input_tokens=Bounds(over=10.5)), Match(input_tokens=Bounds(over=10.2))),
         (Match(max_tokens=Bounds(under=20)), Match(max_tokens=Bounds(over=10, under=20))),
+        (Match(tenant="a*"), Match(tenant=["ab", "ac"], task="x")),
+        (Match(key="*"), Match(key="web")),
+        (Match(budget_used=BudgetUsed("day", over=0.5)), Match(budget_used=BudgetUsed("day", over=0.5, under=0.9))),
         (night(), night("23:00", "05:00")),
         (night(), night("00:00", "06:00")),
         (night(days=["sun"]), night("00:00", "06:00", days=["mon"])),
@@ -124,6 +131,11 @@ def test_a_narrower_condition_after_a_wider_one_is_dead(earlier: Match, later: M
         (Match(input_tokens=Bounds(over=10)), Match(input_tokens=Bounds(over=9))),
         (Match(input_tokens=Bounds()), Match()),
         (Match(max_tokens=Bounds(under=20)), Match(max_tokens=Bounds(under=20.5))),
+        (Match(tenant="*"), Match()),
+        (Match(tenant="a"), Match(user="a")),
+        (Match(budget_used=BudgetUsed("day", over=0.5)), Match(budget_used=BudgetUsed("month", over=0.5))),
+        (Match(budget_used=BudgetUsed("day", over=0.5)), Match(budget_used=BudgetUsed("day", over=0.4))),
+        (Match(budget_used=BudgetUsed("day")), Match()),
         (night(), night("21:59", "05:00")),
         (night(), night(time_zone="Europe/Berlin")),
         (night(days=["sun"]), night("00:00", "06:00", days=["sun"])),

@@ -349,3 +349,47 @@ def test_the_sum_is_told_as_text(on):
     ):
         assert told_line in text
     assert "\x1b" not in text
+
+
+# ---------------------------------------------------------------------------------------------------- labels and keys
+
+
+def test_a_route_is_chosen_by_recorded_labels(on):
+    replay = on('  - {name: ads, match: {tenant: "ads-*", task: caption}, to: [two]}\n' + TO_ONE)
+    assert replay.now(call(tenant="ads-eu", task="caption")).target == "two"
+    assert replay.now(call(tenant="ads-eu", task="title")).target == "one"
+    assert replay.now(call(tenant="ads-eu")).target == "one"
+    assert not replay.unknown
+
+
+@pytest.mark.parametrize("label", ["tenant", "app", "workflow", "step", "key"])
+def test_sticky_by_any_recorded_label_keeps_its_place(on, label: str):
+    replay = on(f"  - {{name: all, strategy: sticky, sticky_by: {label}, to: [one, two]}}")
+    assert len({replay.now(call(call_id=f"{number:032}", **{label: "a"})).target for number in range(50)}) == 1
+    assert not replay.unknown
+    replay.now(call())
+    assert replay.unknown == {Unknown("all", (f"sticky_by {label}",)): 1}
+
+
+def test_use_of_a_budget_is_not_recorded_and_counted(on):
+    budgets = TARGETS + "budgets: [{name: day, window: {every: day}, limit: {usd: 1}}]\n"
+    replay = on("  - {name: late, match: {budget_used: {budget: day, over: 80%}}, to: [two]}\n" + TO_ONE, budgets)
+    assert replay.now(call()).target == "one"
+    assert replay.unknown == {Unknown("late", ("match.budget_used",)): 1}
+
+
+KEYS = TARGETS + f'keys: [{{name: web, sha256: {"ab" * 32}, models: ["gpt-*"], routes: [all]}}]\n'
+
+
+def test_a_recorded_key_opens_what_it_would_open_now(on):
+    replay = on("  - {name: night, match: {tenant: night}, to: [two]}\n" + TO_ONE, KEYS)
+    assert replay.now(call(key="web")).target == "one"
+    assert replay.now(call(key="web", requested_model="claude")).refusal == "model_not_allowed"
+    assert replay.now(call(key="web", tenant="night")).refusal == "route_not_allowed"
+    assert replay.now(call(key="gone", requested_model="claude")).target == "one"
+
+
+def test_a_call_that_its_key_did_not_open_is_played_again(on):
+    refused = call(attempts=0, status=403, outcome="rejected", error="model_not_allowed", key="web", target=None, model=None)
+    assert before(refused) == Fate(refusal="model_not_allowed")
+    assert on(TO_ONE).now(refused).target == "one"

@@ -42,6 +42,13 @@ def free_port() -> int:
         return port
 
 
+def two_free_ports() -> tuple[int, int]:
+    """Two ports that aren't the same."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1], free_port()
+
+
 class RunningGate:
     """A gate and its observer. `rows` are what the ledger says."""
 
@@ -49,7 +56,7 @@ class RunningGate:
         self._folder = tempfile.TemporaryDirectory(prefix="postern-test-")
         self.folder = Path(self._folder.name)
         self.state_dir = shared_state_dir or self.folder / "state"
-        self.port, self.admin_port = free_port(), free_port()
+        self.port, self.admin_port = two_free_ports()
         self.url, self.admin_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.admin_port}"
         self.config_file = self.folder / "postern.yaml"
         self.write_config(config)

@@ -42,6 +42,7 @@ routes:
 DRAWN = CONFIG + "  - {name: drawn, match: {path: /v1/chat/completions}, strategy: weighted, to: [{target: one, weight: 3}, two]}\n"
 MODELS = ("sim/gpt-4o", "sim/gpt-4o-mini", "smart", "other")
 Fields = dict[str, str]
+HOW_TO_ASSUME = "write breaker:TARGET=open, half_open or closed, budget:NAME=85%, or key:NAME"
 
 
 @pytest.fixture
@@ -219,9 +220,11 @@ def test_breakers_may_be_assumed(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--assume", "budget:tenant-day=85%"], "--assume budget:tenant-day=85%: budgets are not built yet"),
-        (["--assume", "breaker:one=ajar"], "--assume breaker:one=ajar: write breaker:TARGET=open, half_open or closed"),
-        (["--assume", "one"], "--assume one: write breaker:TARGET=open, half_open or closed"),
+        (["--assume", "budget:tenant-day=85%"], "--assume budget:tenant-day: no budget is named 'tenant-day'"),
+        (["--assume", "breaker:one=ajar"], f"--assume breaker:one=ajar: {HOW_TO_ASSUME}"),
+        (["--assume", "one"], f"--assume one: {HOW_TO_ASSUME}"),
+        (["--assume", "key:nobody"], "--assume key:nobody: no key is named 'nobody'"),
+        (["--assume", "key:"], f"--assume key:: {HOW_TO_ASSUME}"),
         (["--assume", "breaker:nobody=open"], "--assume breaker:nobody=open: no target is named 'nobody'"),
         (["--draw", "1"], "--draw 1: write numbers from 0 up to 1, which is left out, with commas between"),
         (["--draw", "0.1,x"], "--draw 0.1,x: write numbers from 0 up to 1, which is left out, with commas between"),
@@ -273,6 +276,42 @@ def test_program_reads_standard_input_and_needs_no_network(files: tuple[str, str
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"Route users, strategy sticky." in done.stdout
+
+
+KEYED = f"""
+targets: {{one: {{provider: openai, credential: sk-1}}}}
+keys: [{{name: web, sha256: {"ab" * 32}, tenant: shop, models: ["gpt-*"]}}, {{name: old, sha256: {"cd" * 32}, expires: 2001-01-01}}]
+routes:
+  - {{name: ads, match: {{tenant: ads, key: web}}, to: [one]}}
+  - {{name: all, match: {{model: "*"}}, to: [one]}}
+"""
+
+
+def test_labels_and_the_key_are_told(files: tuple[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "front")
+    Path(files[0]).write_text(KEYED)
+    Path(files[1]).write_text(json.dumps({"model": "gpt-4o", "messages": [], "user": "bob"}))
+    assert explain(files, "--assume", "key:web", "--header", "x-workflow-step: 3") == 0
+    out = capsys.readouterr().out
+    assert "From tenant shop, user bob, app front, step 3, key web\n" in out
+    assert "ads  no: match.tenant: the call's is shop\n" in out
+    assert explain(files, "--assume", "key:web", "--header", "x-tenant: ads", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["route"], told["labels"]["tenant"], told["labels"]["key"]) == ("ads", "ads", "web")
+
+
+def test_a_key_is_needed_where_the_gate_would_ask_for_one(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path(files[0]).write_text(KEYED)
+    for arguments in ([], ["--header", "Authorization: Bearer sk-1"], ["--assume", "key:old"]):
+        assert explain(files, *arguments) == 1
+        assert capsys.readouterr().err.startswith("The gate would answer 401: ")
+
+
+def test_what_an_assumed_key_is_not_for_is_refused(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    Path(files[0]).write_text(KEYED)
+    Path(files[1]).write_text(json.dumps({"model": "claude", "messages": []}))
+    assert explain(files, "--assume", "key:web") == 1
+    assert "the client would get 403 model_not_allowed:" in capsys.readouterr().out
 
 
 def test_command_is_listed() -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Self
 
 from proxy.call import HeaderList, Target
 from proxy.config.load import load_config
@@ -22,6 +23,7 @@ from proxy.policy.pricing import PriceBook
 from proxy.records import CallRecord
 from proxy.wire.dialects.table import dialect
 from tests.fake_time import FakeClock, FakeTimeLoop
+from tests.pipeline.counted_books import CountedBooks, check_nothing_is_held
 from tests.pipeline.fakes import (
     ClientLeaves,
     FakeClientReply,
@@ -66,6 +68,15 @@ class Played:
     copies: list[CallRecord]  # of what mirrors were sent
 
 
+@dataclass
+class PlayedBeside:
+    """What came of one of several calls at once."""
+
+    client: FakeClientReply
+    record: CallRecord
+    raised: BaseException | None
+
+
 @cache
 def shipped_prices() -> ShippedPrices:
     """The prices of the package, read once."""
@@ -75,17 +86,19 @@ def shipped_prices() -> ShippedPrices:
 class World:
     """A gate with everything around it. Plays calls one after another, on one fake clock."""
 
-    def __init__(self, config: str) -> None:
+    def __init__(self, config: str, environment: Mapping[str, str] | None = None) -> None:
         self.clock = FakeClock()
         self._runner = asyncio.Runner(loop_factory=lambda: FakeTimeLoop(self.clock))
         self.upstream = FakeUpstream(self)
         self.recorder = FakeRecorder()
         self.late_uploads: list[asyncio.Future[None]] = []
         bits = random.Random(7).getrandbits
-        self.gate = Gate(runtime(config), self.upstream, FakeDialer(), self.recorder, self.clock, bits)
+        self.store = CountedBooks()
+        self.gate = Gate(runtime(config, environment), self.upstream, FakeDialer(), self.recorder, self.clock, bits, self.store)
+        self._beside: set[asyncio.Task[PlayedBeside]] = set()
         self._task: asyncio.Task[None] | None = None
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,6 +107,17 @@ class World:
     def call(self, request: Request, *replies: Reply | Step) -> Played:
         """Play one call; `replies` are one per attempt, or what happens instead of one."""
         return self._runner.run(self._call(request, replies))
+
+    def together(
+        self, requests: Sequence[Request], reply: Callable[[], Reply | Step], leaving: tuple[int, float] | None = None
+    ) -> list[PlayedBeside]:
+        """Play calls that all begin now; each attempt gets the next `reply`. `leaving`: whose client leaves, and after how many seconds."""
+        self.upstream.script, self.upstream.default = [], reply
+        self.upstream.started = lambda: False
+        try:
+            return self._runner.run(self._all(requests, leaving))
+        finally:
+            self.upstream.default = None
 
     def reload(self, config: str) -> None:
         """Put another configuration in force."""
@@ -126,7 +150,28 @@ class World:
         played = Played(client, records[0], self.upstream.sent, body, raised, copies)
         used = [(sent.target, sent.reply.ends if sent.reply else None) for sent in played.sent]
         check_invariants(self.gate, client, records[0], used, was_stopped=raised is not None or client.is_gone)
+        check_nothing_is_held(self.store, self.gate.budget_watch.background)
         return played
+
+    async def _all(self, requests: Sequence[Request], leaving: tuple[int, float] | None) -> list[PlayedBeside]:
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(self._one_of_several(request)) for request in requests]
+        if leaving is not None:
+            loop.call_later(leaving[1], tasks[leaving[0]].cancel)
+        self._beside.update(tasks)
+        await asyncio.wait(tasks)
+        self._beside.clear()
+        check_nothing_is_held(self.store, self.gate.budget_watch.background)
+        return [task.result() for task in tasks]
+
+    async def _one_of_several(self, request: Request) -> PlayedBeside:
+        declared = sum(len(step) for step in request.steps if isinstance(step, bytes))
+        client, raised = FakeClientReply(request.writes_until_gone), None
+        try:
+            await handle_call(self.gate, self._client_request(request, FakeRequestBody(self, request.steps, declared)), client, NoTunnel())
+        except (asyncio.CancelledError, Exception) as error:
+            raised = error
+        return PlayedBeside(client, self.recorder.records[-1], raised)
 
     def _client_request(self, request: Request, body: FakeRequestBody) -> ClientRequest:
         unix_ns, now_ns = self.clock.time_ns(), self.clock.monotonic_ns()
@@ -142,7 +187,6 @@ class World:
 
     async def play(self, step: Step, closed: asyncio.Event, target: Target | None) -> None:
         """What a step does, other than to deliver bytes. Raises what it stands for."""
-        assert self._task is not None
         match step:
             case Exception():
                 raise step
@@ -152,13 +196,21 @@ class World:
                 await until_closed(closed, target, None)
             case ClientLeaves() | Shutdown():
                 self.gate.stopping = isinstance(step, Shutdown)
-                self._task.cancel()
+                self._playing().cancel()
                 await asyncio.Event().wait()
             case bytes():
                 raise AssertionError("bytes are delivered by whoever plays them")
 
+    def _playing(self) -> asyncio.Task[None] | asyncio.Task[PlayedBeside]:
+        """The call in which a step is played."""
+        current = asyncio.current_task()
+        task = next((one for one in self._beside if one is current), self._task)
+        assert task is not None
+        return task
 
-def runtime(config: str) -> Runtime:
+
+def runtime(config: str, environment: Mapping[str, str] | None = None) -> Runtime:
     """A configuration as it would be in force; the YAML is `config` itself, no file is read."""
     loaded = load_config("postern.yaml", {}, lambda _: config, lambda provider: dialect(provider).default_base_url)
-    return Runtime(loaded.config, loaded.targets, PriceBook(shipped_prices(), loaded.config.prices.overrides))
+    prices = PriceBook(shipped_prices(), loaded.config.prices.overrides)
+    return Runtime(loaded.config, loaded.targets, prices, variables=environment)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from proxy.config.schema import Bounds, Match, TimeOfDay
+from proxy.call import LABELS
+from proxy.config.schema import Bounds, BudgetUsed, Match, TimeOfDay
 from proxy.policy.conditions import RouteFacts, conditions_of
 
 CALL = RouteFacts("POST", "/v1/chat/completions", "gpt-4o", [], False)
@@ -33,7 +34,8 @@ def test_conditions_are_named_as_in_the_file() -> None:
 
 def test_every_key_of_match_is_a_condition() -> None:
     given = {"model": "a", "path": "/", "method": "GET", "header": {"a": "b"}, "metadata": {"a": "b"}, "stream": True, "tools": True,
-             "images": True, "response_format": "text", "input_tokens": {"over": 1}, "max_tokens": {"over": 1}, "time": {}}  # fmt: skip
+             "images": True, "response_format": "text", "input_tokens": {"over": 1}, "max_tokens": {"over": 1}, "time": {},
+             "budget_used": {"budget": "day"}, **dict.fromkeys(LABELS, "a")}  # fmt: skip
     assert set(given) == set(Match.__struct_fields__)
     for key, value in given.items():
         assert [one.key.partition(".")[0] for one in conditions_of(msgspec.convert({key: value}, Match))] == [key]
@@ -176,3 +178,50 @@ def test_an_hour_left_out_in_spring_matches_nothing_that_day() -> None:
 def test_a_window_over_the_change_of_clocks_keeps_to_the_clock_on_the_wall() -> None:
     morning = TimeOfDay("01:00", "04:00", time_zone="Europe/Berlin")
     assert [at(f"2026-03-29 {moment}", morning) for moment in ("00:00:00", "01:59:59", "02:00:00")] == [True, True, False]
+
+
+# ------------------------------------------------------------------------------------------------- labels, use of budgets
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_label_is_matched_by_globs(label: str) -> None:
+    assert matches(asking(label, "shop-*"), labels={label: "shop-eu"})
+    assert matches(asking(label, ["ads", "shop-?u"]), labels={label: "shop-eu"})
+    assert not matches(asking(label, "shop"), labels={label: "shop-eu"})
+    assert not matches(asking(label, "Shop-*"), labels={label: "shop-eu"})
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_call_without_the_label_matches_no_glob(label: str) -> None:
+    others = {name: "a" for name in LABELS if name != label}
+    assert not matches(asking(label, "*"), labels=others)
+    assert not matches(asking(label, ["*", "a"]))
+
+
+def used(share: float | None) -> dict[str, object]:
+    return {"budget_used": {"day": share}.get}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "share", "expected"),
+    [
+        (BudgetUsed("day", over=0.8), 0.03, False),  # 3 %, not 0.8 %
+        (BudgetUsed("day", over=0.8), 0.8, False),
+        (BudgetUsed("day", over=0.8), 0.81, True),
+        (BudgetUsed("day", over=0.99), 0.99, False),
+        (BudgetUsed("day", over=0.99), 1.3, True),  # a critical call's, or one that was let through
+        (BudgetUsed("day", over=0.01), 0.005, False),
+        (BudgetUsed("day", under=0.5), 0.0, True),
+        (BudgetUsed("day", under=0.5), 0.5, False),
+        (BudgetUsed("day", over=0.2, under=0.5), 0.3, True),
+        (BudgetUsed("day", over=0.2, under=0.5), 0.1, False),
+    ],
+)
+def test_use_of_a_budget_is_a_share_of_its_limit(bounds: BudgetUsed, share: float, expected: bool) -> None:
+    assert matches(Match(budget_used=bounds), **used(share)) is expected
+
+
+@pytest.mark.parametrize("bounds", [BudgetUsed("day", over=0.0), BudgetUsed("day", under=1.0), BudgetUsed("month", under=1.0)])
+def test_use_that_is_not_known_matches_no_bounds(bounds: BudgetUsed) -> None:
+    assert not matches(Match(budget_used=bounds), **used(None))
+    assert not matches(Match(budget_used=bounds))

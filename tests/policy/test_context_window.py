@@ -43,4 +43,4 @@ def test_names_that_clients_make_up_take_no_more_than_so_much_memory() -> None:
     book = PriceBook(shipped(), {})
     for number in range(MAX_ANSWERS + 50):
         book.context_window(target("vllm"), f"model-{number}")
-    assert len(book._windows) == MAX_ANSWERS
+    assert len(book._models) == MAX_ANSWERS

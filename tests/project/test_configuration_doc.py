@@ -12,11 +12,12 @@ from msgspec import inspect
 
 from proxy.call import Secret
 from proxy.config.changes import READ_AT_START
+from proxy.config.key_tables import NEUTRAL, NOT_YET
 from proxy.config.nodes import compose
 from proxy.config.problems import Problems
 from proxy.config.rules import NOT_CHANGED
 from proxy.config.scalars import parse_scalar
-from proxy.config.schema import NEUTRAL, NOT_YET, PER_MILLION, Config, FailoverOn, Provider, Strategy
+from proxy.config.schema import PER_MILLION, Config, FailoverOn, Match, Provider, Strategy
 from proxy.policy.faults import REACTIONS, Fault
 from proxy.policy.retry import REFILL_PER_S, RESERVE, RETRY_SHARE
 from tests.config.support import load
@@ -31,6 +32,8 @@ COMMENTED_KEY = re.compile(r"^( *)# ( *(?:- )?\w+:(?: .*)?)$", re.MULTILINE)
 def keys(kind: inspect.Type, shape: str = "") -> Iterator[tuple[str, inspect.Field | None]]:
     """Every key below a type, as the schema's tables write it."""
     match kind:
+        case inspect.StructType(cls=cls) if cls is Match and not shape.startswith("routes"):
+            pass  # documented where it first stands
         case inspect.StructType():
             for field in kind.fields:
                 under = f"{shape}.{field.name}" if shape else field.name
@@ -71,6 +74,8 @@ def default_as_documented(field: inspect.Field) -> str:
         default = default.reveal()
     if isinstance(default, bool):
         return str(default).lower()
+    if isinstance(default, tuple) and isinstance(default[0], msgspec.Struct):
+        return ""
     if isinstance(default, tuple):
         return f"[{', '.join(default)}]"
     return str(default).removesuffix(".0") or '""'
@@ -99,7 +104,7 @@ def test_accepted_values_of_keys_not_built_yet_are_documented() -> None:
     documented = {key: cells[0].strip("`") for key, cells in LATER.items() if cells[0]}
     assert set(documented) == set(NEUTRAL)
     for key, text in documented.items():
-        assert text == "{kind: embedded}" if key == "store" else parse_scalar(text) == NEUTRAL[key]
+        assert parse_scalar(text) == NEUTRAL[key]
 
 
 def test_documented_providers_and_price_keys_are_those_of_the_schema() -> None:

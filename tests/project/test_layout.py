@@ -20,7 +20,7 @@ MAX_FILE_LINES = 400
 MEDIAN_FUNCTION_LINES = 8
 NINE_TENTHS_FUNCTION_LINES = 30
 
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {"proxy/config/schema.py": "one vocabulary: every section of the YAML, one after the other"}
 """Files that may be longer, each with the reason."""
 
 LONG_FUNCTIONS: dict[str, str] = {}

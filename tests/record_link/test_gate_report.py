@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from proxy.record_link.link import FLUSH_S, RecordLink
+from proxy.record_link.link import AGAIN_S, RecordLink
 from proxy.records import GateReport
 from tests.call_records import call_record
 from tests.fake_time import in_fake_time, pass_time
@@ -30,7 +30,7 @@ def link() -> RecordLink:
 async def test_report_reaches_the_observer(link: RecordLink) -> None:
     far = connected(link)
     link.report(GateReport(2, {"queue_full": 1}))
-    await pass_time(FLUSH_S)
+    await pass_time(AGAIN_S)
     assert far.reports() == [GateReport(2, {"queue_full": 1})]
 
 
@@ -56,7 +56,7 @@ async def test_only_the_newest_report_waits_for_an_observer(link: RecordLink) ->
 async def test_next_observer_is_told_what_the_last_one_knew(link: RecordLink) -> None:
     first = connected(link)
     link.report(GateReport(2))
-    await pass_time(FLUSH_S)
+    await pass_time(AGAIN_S)
     assert first.reports() == [GateReport(2)]
     link.disconnect()
     assert connected(link).reports() == [GateReport(2)]
@@ -68,10 +68,10 @@ async def test_observer_that_reads_slowly_gets_only_the_newest_report(link: Reco
     for number in range(200):
         link.record(call_record(error_message="x" * 1000))
         link.report(GateReport(number))
-        await pass_time(FLUSH_S)
+        await pass_time(AGAIN_S)
     for _ in range(200):
         far.read()
-        await pass_time(FLUSH_S)
+        await pass_time(AGAIN_S)
     reports = far.reports()
     assert reports[-1] == GateReport(199)
     assert len(reports) < 100
@@ -84,7 +84,7 @@ async def test_report_is_never_acknowledged(link: RecordLink) -> None:
     link.record(call_record(call_id="1"))
     link.report(GateReport(1))
     link.record(call_record(call_id="2"))
-    await pass_time(FLUSH_S)
+    await pass_time(AGAIN_S)
     far.acknowledge(1)
-    await pass_time(FLUSH_S)
+    await pass_time(AGAIN_S)
     assert (link.queued, link.acknowledged) == (1, 1)

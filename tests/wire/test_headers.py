@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.wire.headers import forward_reply_headers, forward_request_headers, parse_traceparent
+from proxy.wire.headers import baggage_member, forward_reply_headers, forward_request_headers, parse_traceparent
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -78,3 +78,25 @@ def test_traceparent_with_space_around_or_of_a_later_version_is_taken(value: str
 )
 def test_malformed_traceparent_is_ignored(value: str) -> None:
     assert parse_traceparent(value.encode("latin-1")) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([b"workflow.id=w1"], "w1"),
+        ([b"a=b, workflow.id = w1 ;ttl=5;x,c=d"], "w1"),
+        ([b"workflow.id=caf%C3%A9%20a%2Cb"], "caf\u00e9 a,b"),
+        ([b"workflow%2Eid=w1"], "w1"),
+        ([b"a=b", b"workflow.id=w1"], "w1"),
+        ([b"workflow.id=w1,workflow.id=w2"], "w2"),
+        ([b"workflow.id=a=b"], "a=b"),
+        ([b"workflow.id="], ""),
+        ([b"workflow.id"], None),
+        ([b"xworkflow.id=w1"], None),
+        ([b"workflow.id=\xff%ff"], "\ufffd\ufffd"),
+        ([b",,;=,"], None),
+        ([], None),
+    ],
+)
+def test_member_of_the_baggage_is_decoded_and_without_properties(fields: list[bytes], expected: str | None) -> None:
+    assert baggage_member([(b"Baggage", value) for value in fields], "workflow.id") == expected

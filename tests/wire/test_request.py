@@ -6,7 +6,7 @@ import pytest
 
 from proxy.errors import InvalidField, InvalidJson
 from proxy.records import RequestFacts
-from proxy.wire.request import RequestFields, read_request
+from proxy.wire.request import NO_LIMITS, OutputLimits, RequestFields, read_request, read_stand_ins, read_text_member
 
 
 def read(body: object, kind: str = "chat") -> RequestFields:
@@ -214,3 +214,77 @@ def test_lone_surrogates_are_json() -> None:
 
 def test_numbers_beyond_a_float_are_the_providers_business() -> None:
     assert read_request(b'{"model":"m","temperature":1e999,"seed":3}', "chat").facts == RequestFacts(seed=3)
+
+
+# --------------------------------------------------------------------------------------------------------- output limits
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "limits"),
+    [
+        ("chat", {"max_tokens": 9}, OutputLimits(9, 9)),
+        ("chat", {"max_completion_tokens": 7}, OutputLimits(7)),
+        ("chat", {"max_completion_tokens": 7, "max_tokens": 9}, OutputLimits(9, 9)),
+        ("chat", {"max_completion_tokens": 9, "max_tokens": 7}, OutputLimits(9, 7)),
+        ("chat", {"max_output_tokens": 1}, NO_LIMITS),
+        ("chat", {"max_tokens": 9, "n": 3}, OutputLimits(9, 9, 3)),
+        ("chat", {"n": 3, "best_of": 5}, OutputLimits(choices=3)),
+        ("chat", {"max_tokens": 0, "n": 0}, OutputLimits()),
+        ("chat", {"max_tokens": -1}, NO_LIMITS),
+        ("chat", {"max_tokens": "many"}, NO_LIMITS),
+        ("completions", {"max_tokens": 9, "n": 2, "best_of": 5}, OutputLimits(9, 9, 5)),
+        ("completions", {"max_completion_tokens": 9}, OutputLimits()),
+        ("responses", {"max_output_tokens": 9, "max_tokens": 1, "n": 4}, OutputLimits(9, 9)),
+        ("messages", {"max_tokens": 9, "max_completion_tokens": 100}, OutputLimits(9, 9)),
+        ("other", {"max_tokens": 1}, NO_LIMITS),
+        ("gemini", {"generationConfig": {"maxOutputTokens": 9, "candidateCount": 2}}, OutputLimits(9, 9, 2)),
+        ("gemini", {"generationConfig": {"maxOutputTokens": 9, "thinkingConfig": {"thinkingBudget": 100}}}, OutputLimits(109, 109)),
+        ("gemini", {"generationConfig": {"maxOutputTokens": 9, "thinkingConfig": {"thinkingBudget": -1}}}, OutputLimits(9, 9)),
+        ("gemini", {"generationConfig": {"thinkingConfig": {"thinkingBudget": 100}}}, OutputLimits()),
+        ("gemini", {"max_tokens": 1}, NO_LIMITS),
+    ],
+)
+def test_a_reply_is_limited_by_the_members_of_its_own_api_only(kind: str, body: dict[str, object], limits: OutputLimits) -> None:
+    assert read_request(json.dumps(body).encode(), kind).limits == limits
+
+
+@pytest.mark.parametrize("body", [{"safety_identifier": "u"}, {"safety_identifier": "u", "temperature": "hot"}])
+def test_safety_identifier_is_read_beside_the_user(body: object) -> None:
+    assert (read(body).user, read(body).safety_identifier) == (None, "u")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"org": "a"}', "a"),
+        (b'{"or\\u0067": "a", "x": [1, {"org": "b"}]}', "a"),
+        (b'{"org": "a", "org": "b"}', "b"),
+        (b'{"org": ""}', None),
+        (b'{"org": 5}', None),
+        (b'{"org": null}', None),
+        (b'{"org": {"a": "b"}}', None),
+        (b'{"x": {"org": "a"}}', None),
+        (b'{"org": "\\ud800a", "x": 1}', "?a"),
+        (b'["org", "a"]', None),
+        (b'{"org": "a"', None),
+        (b"", None),
+    ],
+)
+def test_a_text_at_the_top_of_the_body_is_read_by_its_name(body: bytes, expected: str | None) -> None:
+    assert (read_text_member(body, "org") or None) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model": "a", "models": ["b", "c", 5]}', ["b", "c"]),
+        (b'{"models": ["\\ud800"]}', ["?"]),
+        (b'{"models": "b"}', []),
+        (b'{"models": null}', []),
+        (b'{"models": [', []),
+        (b"{}", []),
+        (b"[]", []),
+    ],
+)
+def test_models_that_stand_in_for_the_model_are_read(body: bytes, expected: list[str]) -> None:
+    assert read_stand_ins(body) == expected

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from proxy.call import Usage
 from proxy.wire.reply_text import text_of_events
-from proxy.wire.stream_reader import KEPT_RAW_BYTES, LARGEST_EVENT_BYTES, StreamReader, has_end_mark
-from tests.streams import STREAMS
+from proxy.wire.stream_reader import KEPT_RAW_BYTES, LARGEST_EVENT_BYTES, StreamReader, TextSize, has_end_mark
+from tests.streams import STREAMS, StreamCase
 
 
 def event(document: object) -> bytes:
@@ -236,3 +236,43 @@ def test_garbage_never_raises(kind: str, chunks: list[bytes]) -> None:
     reader = after(kind, *chunks, b'data: {"usage":[],"choices":{"a":1},"error":0}\n\n', b'data: {"type":5,"response":"x"}\r\r')
     reader.uncounted()
     reader.result()
+
+
+# ------------------------------------------------------------------------------------------------------- text so far
+
+
+def size_of(text: str) -> TextSize:
+    ascii_chars = sum(character.isascii() for character in text)
+    return TextSize(ascii_chars, len(text) - ascii_chars, len(text.encode()))
+
+
+def test_the_size_of_the_text_so_far_is_known_at_any_time() -> None:
+    reader = StreamReader("chat")
+    assert reader.text_size() == TextSize()
+    reader.feed(chunk({"content": "héllo "}))
+    assert reader.text_size() == size_of("héllo ")
+    reader.feed(chunk({"reasoning_content": "日本"}) + chunk({"content": "x"})[:10])
+    assert reader.text_size() == reader.text_size() == size_of("héllo 日本")
+    reader.feed(chunk({"content": "x"})[10:])
+    assert reader.text_size() == size_of("héllo 日本x")
+
+
+@pytest.mark.parametrize("asked_every", [1, 7, 10_000])
+def test_the_size_counts_what_was_let_go(asked_every: int) -> None:
+    reader, text = StreamReader("chat"), "wörd " * 20
+    count = 3 * KEPT_RAW_BYTES // len(text)
+    for number in range(1, count + 1):
+        reader.feed(chunk({"content": text}))
+        if number % asked_every == 0 or number == count:
+            assert reader.text_size() == TextSize(80 * number, 20 * number, 120 * number)
+    assert reader.uncounted()[0]
+
+
+@pytest.mark.parametrize("case", STREAMS.values(), ids=STREAMS)
+def test_the_size_is_that_of_the_streams_text(case: StreamCase) -> None:
+    reader = StreamReader(case.kind)
+    for start in range(0, len(case.asked), 100):
+        reader.feed(case.asked[start : start + 100])
+        reader.text_size()
+    reader.result()
+    assert reader.text_size() == size_of(case.text)

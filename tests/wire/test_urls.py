@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import BadRequest
-from proxy.wire.urls import Base, join, origin_form, parse_base, without_query_key
+from proxy.wire.urls import Base, join, origin_form, parse_base
 
 
 @pytest.mark.parametrize(
@@ -83,19 +83,3 @@ def test_what_is_no_path_is_refused(target: str) -> None:
 def test_bytes_that_are_no_text_are_refused() -> None:
     with pytest.raises(BadRequest, match="UTF-8"):
         origin_form("/v1/\udcff")
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://x/y?key=1", "https://x/y"),
-        ("https://x/y?a=1&key=2&b=3", "https://x/y?a=1&b=3"),
-        ("https://x/y?key=1&key=2&a=%20", "https://x/y?a=%20"),
-        ("https://x/y?monkey=1&key2=3", "https://x/y?monkey=1&key2=3"),
-        ("https://x/key=1", "https://x/key=1"),
-        ("https://x/y?a=key%3D1", "https://x/y?a=key%3D1"),
-        ("https://x/y?", "https://x/y?"),
-    ],
-)
-def test_only_the_key_leaves_the_query(url: str, expected: str) -> None:
-    assert without_query_key(url) == expected

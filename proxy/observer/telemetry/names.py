@@ -150,6 +150,7 @@ ATTEMPT = _ours("postern.attempt", "int", On.CLIENT | On.EVENT, "which attempt o
 REQUEST_CHANGES = _ours(
     "postern.request_changes", "string", On.CLIENT, "what `request` rules changed in the body: set temperature; clamp max_tokens 800"
 )
+CUT_BY = _ours("postern.cut_by", "string", On.CLIENT, "the budget that ended the stream: what was held for it was used up")
 ATTEMPT_CAUSE = _ours(
     "postern.attempt_cause", "string", On.CLIENT, "hedge, beside a slow attempt; continuation, of a stream that broke; else absent"
 )
@@ -171,6 +172,7 @@ COST_CACHE_READ_USD = _ours("postern.cost_cache_read_usd", "double", On.SERVER |
 COST_CACHE_WRITE_USD = _ours("postern.cost_cache_write_usd", "double", On.SERVER | On.CLIENT, "its part for writes to the provider's cache")
 SAVED_USD = _ours("postern.saved_usd", "double", On.SERVER, "what a hit of the cache avoided")
 BUDGET_LEFT_USD = _ours("postern.budget_left_usd", "double", On.SERVER, "what is left of the tightest budget that applies")
+SHADOW_REFUSALS = _ours("postern.shadow_refusals", "string[]", On.SERVER, "budgets and limits in shadow that would have refused the call")
 OVERHEAD_MS = _ours("postern.overhead_ms", "double", On.SERVER, "Postern's own share of the duration")
 TENANT, USER, APP, TASK, WORKFLOW, STEP, KEY = (
     _ours(f"postern.{label}", "string", on, f"the call's {label}")
@@ -199,7 +201,9 @@ COST_AMOUNT = "gen_ai.usage.cost.amount"
 DROP_CAUSE = _ours("postern.cause", "string", On.METRIC, "why something was lost")
 PHASE = _ours("postern.phase", "string", On.METRIC, "request, before an upstream was asked, or reply")
 BREAKER_STATE = _ours("postern.state", "string", On.METRIC, "of a breaker: closed, open or half_open")
-BUDGET = _ours("postern.budget", "string", On.METRIC, "the budget, by the name of its rule")
+BUDGET = _ours("postern.budget", "string", On.METRIC | On.EVENT, "the budget, by the name of its rule")
+SCOPE = _ours("postern.scope", "string", On.EVENT, "whose budget it is, e.g. tenant=acme")
+SHARE = _ours("postern.share", "double", On.EVENT, "the share of a limit that was reached: 0.8 is 80 %")
 SIGNAL = _ours("postern.signal", "string", On.METRIC, "traces, logs or metrics")
 FOLDED_METRIC = _ours("postern.metric", "string", On.METRIC, "whose label was folded")
 FOLDED_LABEL = _ours("postern.label", "string", On.METRIC, "which label was folded")
@@ -260,6 +264,7 @@ CONTINUATION_EVENT = _event(
 BREAKER_OPENED_EVENT = _event("postern.breaker_opened", "CLIENT span", "the attempt's failure opened its target's breaker")
 BREAKER_CLOSED_EVENT = _event("postern.breaker_closed", "CLIENT span", "the attempt's success closed its target's breaker")
 REFUSAL_EVENT = _event("postern.refusal", "SERVER span", "a rule refused the call: which, and its code")
+BUDGET_WARNING_EVENT = _event("postern.budget.warning", "SERVER span", "the call took a budget to a share that `warn_at` names")
 DETAILS_EVENT = _event("gen_ai.client.inference.operation.details", "log record", "captured content, with what the CLIENT span says")
 CALL_LOG_EVENT = _event("postern.call", "log record", "a line of the call log, with `call_log: otlp`")
 
@@ -324,12 +329,20 @@ SHADOWS_METRIC = _counter(
     "postern.shadow.calls", unit=CALLS, meaning="calls that a route in shadow would have taken, by whether it differs"
 )
 REFUSALS_METRIC = _counter("postern.refusals", unit=CALLS, meaning="calls refused before an upstream was asked, by rule and code")
+BUDGET_WARNINGS_METRIC = _counter(
+    "postern.budget.warnings", unit="{warning}", meaning="shares of `warn_at` that budgets reached, by budget"
+)
+SHADOW_REFUSALS_METRIC = _counter("postern.shadow.refusals", unit=CALLS, meaning="calls that rules in shadow would have refused, by rule")
 OVERHEAD_METRIC = _seconds("postern.overhead", "Postern's own share of calls, by phase", boundaries=OVERHEAD_BOUNDARIES_S)
 PRICES_UNKNOWN_METRIC = _counter("postern.prices.unknown", unit=ATTEMPTS, meaning="attempts with usage and no known price")
 
 IN_FLIGHT_METRIC = _level("postern.calls.in_flight", unit=CALLS, meaning="calls that are running")
 BREAKER_STATE_METRIC = _gauge("postern.breaker.state", unit="{breaker}", meaning="1 for the state that a target's breaker is in, else 0")
 BUDGET_USED_METRIC = _gauge("postern.budget.used_ratio", unit=RATIO, meaning="used share of a budget, in the scope that is fullest")
+
+BUDGET_FORECAST_METRIC = _gauge(
+    "postern.budget.forecast_ratio", unit=RATIO, meaning="share of a budget that will be used at the end of its window, as it goes on now"
+)
 
 DROPPED_METRIC = _counter(
     "postern.observer.dropped", unit=ITEMS, meaning="what was lost on its way to the ledger or the collector, by cause"

@@ -37,6 +37,8 @@ class CallMetrics:
         self._cache_lookups = counter(names.CACHE_LOOKUPS_METRIC)
         self._shadows = counter(names.SHADOWS_METRIC)
         self._saved = counter(names.SAVED_METRIC)
+        self._budget_warnings = counter(names.BUDGET_WARNINGS_METRIC)
+        self._shadow_refusals = counter(names.SHADOW_REFUSALS_METRIC)
         self._refusals = counter(names.REFUSALS_METRIC)
         self._attempts = attempt_metrics(conventions, instruments)
         self._failovers = counter(names.FAILOVERS_METRIC)
@@ -73,6 +75,10 @@ class CallMetrics:
         if record.shadow is not None:
             shadow: Labels = {names.SHADOW_ROUTE: record.shadow.route, names.SHADOW_DIFFERS: record.shadow.differs}
             self._shadows.add(1, shadow, span)
+        for warning in record.warnings:
+            self._budget_warnings.add(1, {names.BUDGET: warning.budget}, span)
+        for rule in record.shadow_refusals:
+            self._shadow_refusals.add(1, {names.RULE: rule}, span)
         if record.cache is not None:
             self._cache_lookups.add(1, {names.CACHE: record.cache, **route}, span)
         if record.saved_nusd:

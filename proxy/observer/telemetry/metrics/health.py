@@ -5,7 +5,7 @@ Here: what each observes. Not here: where the numbers come from (records.GateRep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -37,7 +37,8 @@ class Health:
         observed: dict[str, Observe] = {
             names.IN_FLIGHT_METRIC: lambda: [Observation(self._gate.in_flight)],
             names.BREAKER_STATE_METRIC: self._breakers,
-            names.BUDGET_USED_METRIC: self._budgets,
+            names.BUDGET_USED_METRIC: lambda: _by_budget(self._gate.budgets),
+            names.BUDGET_FORECAST_METRIC: lambda: _by_budget(self._gate.forecasts),
             names.DROPPED_METRIC: self._dropped,
             names.UNMIRRORED_METRIC: self._unmirrored,
             names.EXPORTED_METRIC: self._exported,
@@ -63,9 +64,6 @@ class Health:
             for state in BREAKER_STATES:
                 yield Observation(int(state == current), {names.TARGET: target, names.BREAKER_STATE: state})
 
-    def _budgets(self) -> Iterable[Observation]:
-        return [Observation(used, {names.BUDGET: rule}) for rule, used in self._gate.budgets.items()]
-
     def _dropped(self) -> Iterable[Observation]:
         totals = self._totals.totals()
         lost = {cause: totals.get(name, 0) for name, cause in DROP_CAUSES.items()}
@@ -86,6 +84,10 @@ class Health:
     def _folds(self) -> Iterable[Observation]:
         for (metric, label), count in self._folded.counts().items():
             yield Observation(count, {names.FOLDED_METRIC: metric, names.FOLDED_LABEL: label})
+
+
+def _by_budget(shares: Mapping[str, float]) -> Iterable[Observation]:
+    return [Observation(share, {names.BUDGET: rule}) for rule, share in shares.items()]
 
 
 def _answer(observe: Observe, _options: CallbackOptions) -> Iterable[Observation]:

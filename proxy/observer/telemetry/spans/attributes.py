@@ -95,6 +95,8 @@ def _put_cache_and_budget(attributes: Attributes, record: CallRecord) -> None:
     put(attributes, names.CACHE_AGE_S, record.cache_age_s)
     if record.saved_nusd is not None:
         attributes[names.SAVED_USD] = usd(record.saved_nusd)
+    if record.shadow_refusals:
+        attributes[names.SHADOW_REFUSALS] = record.shadow_refusals
     if record.budget_left_nusd is not None:
         attributes[names.BUDGET_LEFT_USD] = usd(record.budget_left_nusd)
 
@@ -122,6 +124,7 @@ def client_attributes(record: CallRecord, attempt: AttemptRecord, vocabulary: Vo
     put(attributes, names.HTTP_STATUS, attempt.status)
     put(attributes, names.ERROR_TYPE, client_error_type(attempt))
     put(attributes, names.REQUEST_CHANGES, attempt.changes)
+    put(attributes, names.CUT_BY, attempt.cut_by)
     put(attributes, names.ATTEMPT_CAUSE, attempt.cause)
     put(attributes, names.SEAM_CHARS, attempt.seam_chars)
     if attempt.number > 1:

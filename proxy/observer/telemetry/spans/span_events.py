@@ -31,8 +31,11 @@ class SpanEvent(NamedTuple):
 
 
 def server_events(record: CallRecord) -> list[SpanEvent]:
-    """Events of the SERVER span: each further attempt, and a refusal."""
+    """Events of the SERVER span: each further attempt, a refusal, what budgets reached."""
     events = [_further(record, before, attempt) for before, attempt in pairwise(record.attempts)]
+    for warning in record.warnings:
+        reached: Attributes = {names.BUDGET: warning.budget, names.SCOPE: warning.scope, names.SHARE: warning.share}
+        events.append(SpanEvent(record.end_ns, names.BUDGET_WARNING_EVENT, clipped(reached)))
     if record.rule is not None:
         told: Attributes = {names.RULE: record.rule}
         put(told, names.REFUSAL_CODE, record.error_type)

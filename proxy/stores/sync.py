@@ -1,0 +1,264 @@
+"""When Redis is asked: one round trip at a time, for all accounts that have something to tell or to ask.
+
+Here: batches, the one retry, what is done while Redis is lost, heartbeats, the server's time. Not here: what is said (period_share.py,
+rate_share.py), how (redis_link.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+
+from proxy.ports import Clock
+from proxy.stores.redis_link import RedisLink, RedisLost, Reply, ScriptCall
+from proxy.stores.share import Share, numbers
+
+MAX_BATCH = 64
+PACE_S = 0.01  # spending is told at most so often; a call that waits is asked for at once
+IDLE_LOOK_S = 0.02
+IDLE_S = 0.05  # so often a share with idle amounts hears whether somebody else needs them
+TICK_S = 0.25
+PROBE_S = 1.0  # nobody waits for a probe
+PROBES_AT_ONCE = 16
+OTHERS_PER_TICK = 16  # shares with nothing to tell that are looked at: one that Redis lost is noticed
+CLOSE_S = 1.0
+MAX_LEFT = 2000
+CANCEL_AGAIN_S = 0.1
+NS_PER_MS = 1_000_000
+
+_log = logging.getLogger("postern.store")
+
+
+class Syncer:
+    """Keeps shares and Redis in step. `all_shares` are those of the store."""
+
+    def __init__(self, link: RedisLink, timeout_s: float, lease_s: float, clock: Clock, all_shares: Callable[[], Iterable[Share]]) -> None:
+        self._link = link
+        self._timeout_s = timeout_s
+        self._lease_s = lease_s
+        self._clock = clock
+        self._all_shares = all_shares
+        self._urgent: dict[Share, None] = {}
+        self._dirty: dict[Share, None] = {}
+        self._idle: dict[Share, None] = {}
+        self._lost: dict[Share, None] = {}
+        self._busy: dict[Share, None] = {}
+        self._rest: list[Share] = []  # to be looked at
+        self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self.is_lost = False
+        self.offset_ms = 0  # the server's time less ours
+        self.failures = 0
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Learn the server's time, if it answers; then go on by itself."""
+        self._loop = asyncio.get_running_loop()
+        await self._probe_time()
+        self._tasks = [self._loop.create_task(self._for_ever(self._sync_next)), self._loop.create_task(self._for_ever(self._tick))]
+
+    async def close(self) -> None:
+        """Tell Redis what it doesn't know, give everything back, drop the connections."""
+        await self.stop()
+        left = sorted(self._all_shares(), key=lambda share: not share.is_busy)[:MAX_LEFT]  # the others in case Redis has forgotten them
+        for share in left:
+            share.is_low = True  # nothing is kept
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                for start in range(0, len(left), MAX_BATCH):
+                    await self._sync(left[start : start + MAX_BATCH], CLOSE_S, retries=0)
+        except TimeoutError:
+            _log.warning("Redis didn't take what was left in time: what is held there is back when its lease ends")
+        await self._link.close()
+
+    async def stop(self) -> None:
+        """End what goes on by itself."""
+        await end_tasks(self._tasks)
+
+    async def _for_ever(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except Exception:
+                _log.exception("a fault in the shared store: it goes on")
+                await asyncio.sleep(TICK_S)
+
+    # -- what calls do ------------------------------------------------------------------------------------------------
+
+    def ask(self, share: Share) -> None:
+        """A call waits for this share."""
+        self._urgent[share] = None
+        self._hurry.set()
+        self._wake.set()
+
+    def tell(self, share: Share) -> None:
+        """This share has something to tell."""
+        self._busy[share] = None
+        self._dirty[share] = None
+        self._wake.set()
+
+    def watch(self, share: Share) -> None:
+        """Something is held in this share: its lease has to be renewed."""
+        self._busy[share] = None
+
+    # -- one round trip after the other -------------------------------------------------------------------------------
+
+    async def _sync_next(self) -> None:
+        await self._wait_for_work()
+        self._wake.clear()
+        self._hurry.clear()
+        batch = self._next_batch()
+        if batch:
+            await self._sync(batch, self._timeout_s, retries=1)
+            await asyncio.sleep(0)  # who waited takes what it got, before what isn't used is given back
+        if self._urgent:
+            self._hurry.set()
+        if self._dirty or self._urgent:
+            self._wake.set()
+
+    async def _wait_for_work(self) -> None:
+        while not self._wake.is_set():
+            if not self._idle:
+                await self._wake.wait()
+            elif not await _is_set_within(self._wake, IDLE_LOOK_S):
+                self._look_at_idle()
+        if not self._hurry.is_set():
+            await _is_set_within(self._hurry, PACE_S)
+
+    def _look_at_idle(self) -> None:
+        now_s = self._loop.time()
+        for share in [share for share in self._idle if now_s - share.synced_s >= IDLE_S]:
+            del self._idle[share]
+            if share.idle and not share.is_lost:
+                self.tell(share)
+
+    def _next_batch(self) -> list[Share]:
+        batch = list(islice(self._urgent, MAX_BATCH))
+        batch += islice((share for share in self._dirty if share not in self._urgent), MAX_BATCH - len(batch))
+        for share in batch:
+            self._urgent.pop(share, None)
+            self._dirty.pop(share, None)
+        for share in [share for share in batch if share.is_lost]:
+            self._set_lost(share)
+        return [share for share in batch if not share.is_lost]
+
+    async def _sync(self, batch: list[Share], timeout_s: float, retries: int) -> None:
+        """Tell and ask for these shares; those that get no answer are lost until a probe is answered."""
+        began_s = self._loop.time()
+        calls = [share.request(began_s) for share in batch]
+        replies = await self._run(calls, timeout_s)
+        for _ in range(retries):
+            unanswered = [index for index, reply in enumerate(replies) if isinstance(reply, RedisLost)]
+            if unanswered:
+                again = await self._run([batch[index].again(calls[index]) for index in unanswered], timeout_s)
+                for index, reply in zip(unanswered, again, strict=True):
+                    replies[index] = reply
+        self._tell_loss([reply for reply in replies if isinstance(reply, RedisLost)], len(replies))
+        for share, reply in zip(batch, replies, strict=True):
+            if isinstance(reply, RedisLost):
+                self._set_lost(share)
+            else:
+                self._take(share, reply, began_s)
+
+    async def _run(self, calls: list[ScriptCall], timeout_s: float) -> list[Reply | RedisLost]:
+        try:
+            return await self._link.run(calls, timeout_s)
+        except RedisLost as error:
+            return [error] * len(calls)
+
+    def _take(self, share: Share, reply: Reply, sent_s: float) -> None:
+        self._set_time(numbers(reply)[0])
+        self._lost.pop(share, None)
+        if share.take(reply, sent_s, self._loop.time()):
+            _log.warning("Redis has lost what it knew: it is told again")
+            for other in self._all_shares():
+                self.tell(other)
+        if share.waiters:
+            self.ask(share)
+        if share.idle and share.is_low:
+            self.tell(share)  # somebody else waits for it
+        elif share.idle:
+            if not self._idle:
+                self._wake.set()  # a probe may have brought it: whoever waits for work has nothing idle to look at
+            self._idle[share] = None
+
+    def _set_time(self, server_ms: int) -> None:
+        self.offset_ms = server_ms - self._clock.time_ns() // NS_PER_MS
+
+    # -- Redis is lost ------------------------------------------------------------------------------------------------
+
+    def _set_lost(self, share: Share) -> None:
+        self._lost[share] = None
+        share.fail()
+
+    def _tell_loss(self, errors: list[RedisLost], asked: int) -> None:
+        self.failures += len(errors)
+        was_lost, self.is_lost = self.is_lost, len(errors) == asked
+        if self.is_lost and not was_lost:
+            _log.error("Redis is lost (%s): budgets and limits do as `on_store_lost` says", errors[0])
+            for share in [*self._urgent]:
+                self._set_lost(share)
+            self._urgent.clear()
+        elif was_lost and not self.is_lost:
+            _log.warning("Redis is back")
+
+    async def _tick(self) -> None:
+        """Probe what is lost, renew leases, look at some of the rest."""
+        await asyncio.sleep(TICK_S)
+        if self.is_lost:
+            await self._probe_time()
+        elif self._lost:
+            await self._probe()
+        now_s = self._loop.time()
+        for share in [share for share in self._busy if now_s - share.synced_s >= self._lease_s / 3]:
+            if share.is_busy:
+                self.tell(share)
+            else:
+                del self._busy[share]
+        if not self._rest:
+            self._rest = [*self._all_shares()]
+        for share in self._rest[-OTHERS_PER_TICK:]:
+            if now_s - share.synced_s > self._lease_s / 3:
+                self._dirty[share] = None
+                self._wake.set()
+        del self._rest[-OTHERS_PER_TICK:]
+
+    async def _probe(self) -> None:
+        lost = list(islice(self._lost, PROBES_AT_ONCE))
+        await self._sync(lost, PROBE_S, retries=0)
+        if any(not share.is_lost for share in lost):
+            for share in [*self._lost]:
+                if share not in lost:
+                    share.is_lost = False
+                    del self._lost[share]
+                    self.tell(share)
+
+    async def _probe_time(self) -> None:
+        try:
+            self._set_time(await self._link.server_ms(PROBE_S))
+        except RedisLost as error:
+            self._tell_loss([error], 1)
+        else:
+            self._tell_loss([], 1)
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for their end. A cancellation may get lost in the client (seen with redis 8.1.0): it is repeated."""
+    running = {task for task in tasks if not task.done()}
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, not for ever."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
