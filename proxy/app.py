@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 BACKLOG = 1024
 POLL_S = 2.0
 REPORT_S = 1.0
-NS_PER_MS = 1_000_000
 DRAIN_STEP_S = 0.05
 GC_THRESHOLDS = (10_000, 20, 50)  # a call leaves next to no cycles: Python's default of 700 costs 7 % of its CPU
 
@@ -271,7 +270,7 @@ class App:
         breaker_log = BreakerLog()
         while True:
             breaker_log.tell(self._gate)
-            used, heading_for = self._gate.budget_watch.shares(self._gate.store, SystemClock.time_ns() // NS_PER_MS)
+            used, heading_for = self._gate.budget_watch.shares(self._gate.store, self._gate.store_now_ms())
             self._observer.link.report(
                 GateReport(
                     self._gate.in_flight,

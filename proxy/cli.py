@@ -76,7 +76,11 @@ def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:
     explain.add_argument("--method", default="POST", help="default POST")
     explain.add_argument("--path", default="/v1/chat/completions", help="default /v1/chat/completions")
     explain.add_argument(
-        "--assume", action="append", default=[], metavar="WHAT", help="breaker:TARGET=open, half_open or closed, or key:NAME; repeatable"
+        "--assume",
+        action="append",
+        default=[],
+        metavar="WHAT",
+        help="breaker:TARGET=open, half_open or closed, budget:NAME=85%%, or key:NAME; repeatable",
     )
     explain.add_argument("--draw", metavar="X[,X...]", help="what chance gives, from 0 up to 1, in turn; repeatable results")
     explain.add_argument("--json", action="store_true", help="the explanation as one JSON object")

@@ -70,10 +70,10 @@ class Knowledge:
 
     def _budget_used(self, budget: str) -> float | None:
         """The share of a budget that is used, of the scope that the call belongs to."""
-        store, call = self._gate.store, self._call
-        now_ms = store.now_ms(self._gate.clock.time_ns() // 1_000_000)
+        gate, call = self._gate, self._call
+        now_ms = gate.store_now_ms()
         draws = self._runtime.spending.budget_draws(budget, Subject(call.labels, call.request.headers, None, "", ""), now_ms)
-        return used_share(draws, [store.standing(draw.line.account, draw.line.window, now_ms) for draw in draws])
+        return used_share(draws, gate.standings(draws, now_ms))
 
     def needs(self, route: CompiledRoute) -> Needs:
         """What the call needs of a model, as far as a target of the route may lack it. To be asked before `known`."""

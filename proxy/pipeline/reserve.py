@@ -8,7 +8,7 @@ remembered (stores/).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -26,7 +26,6 @@ from proxy.policy.refusals import Degrade, Refusal, cut_to_fit, refusal
 from proxy.policy.standings import rate_limit_headers, remaining_nusd, shadow_refusals
 from proxy.spending import Answer, Fit, Rate, Reserved, Short, Standing
 
-NS_PER_MS = 1_000_000
 NOTHING_KNOWN = Bound(None, None)
 UNKNOWN = Spent(None, None)
 READS_RESPONSE = "fetch_response"
@@ -38,7 +37,7 @@ async def know_budgets(gate: Gate, runtime: Runtime, call: CallState) -> None:
     """Ask the store how the budgets stand that rules ask about, where that isn't known here."""
     if "budget_used" not in runtime.asks:
         return
-    now_ms = gate.store.now_ms(gate.clock.time_ns() // NS_PER_MS)
+    now_ms = gate.store_now_ms()
     subject = Subject(call.labels, call.request.headers, None, "", "")
     lines = [draw.line for budget in runtime.asked_budgets for draw in runtime.spending.budget_draws(budget, subject, now_ms)]
     if any(gate.store.standing(line.account, line.window, now_ms) is None for line in lines):
@@ -85,7 +84,7 @@ class Reservation:
         began_ns, degraded = self._gate.clock.monotonic_ns(), frozenset[str]()
         has_asked = False
         while True:
-            step, now_ms = self._first_step(), self._now_ms()
+            step, now_ms = self._first_step(), self._gate.store_now_ms()
             draws = self._runtime.spending.call_draws(self._facts, self._subject(step), now_ms, self._critical)
             of_call = len(draws)
             draws += self._attempt_draws(step, now_ms)
@@ -121,10 +120,10 @@ class Reservation:
     async def cover(self, step: Candidate) -> str | None:
         """Hold what an attempt at a step may use, beside what the call holds; why not, if too little is left."""
         self._release_next()
-        now_ms = self._now_ms()
+        now_ms = self._gate.store_now_ms()
         draws, answer = await self._held(self._attempt_draws(step, now_ms), step, now_ms)
         if _is_other_time(answer):
-            now_ms = self._now_ms()
+            now_ms = self._gate.store_now_ms()
             draws, answer = await self._held(self._attempt_draws(step, now_ms), step, now_ms)
         if isinstance(answer, Reserved):
             self._next = list(zip(draws, answer.holds, strict=True))
@@ -136,7 +135,7 @@ class Reservation:
         """Give back what was held for an attempt that wasn't made."""
         unused, self._next = self._next, []
         for _, hold in unused:
-            self._store.settle(hold, 0, self._now_ms())
+            self._store.settle(hold, 0, self._gate.store_now_ms())
 
     async def _held(self, draws: list[Draw], step: Candidate, now_ms: int) -> tuple[list[Draw], Answer]:
         """The draws, made smaller where a rule cuts streams, and the store's answer to them."""
@@ -171,12 +170,9 @@ class Reservation:
         assert self._call.decision is not None
         return self._call.decision.plan.steps[0]
 
-    def _now_ms(self) -> int:
-        return self._store.now_ms(self._gate.clock.time_ns() // NS_PER_MS)
-
     def standings(self) -> list[tuple[Draw, Standing]]:
         """How the accounts stand that the call was to be admitted to, without what it holds itself."""
-        standings = zip(self._asked, self._standings(self._asked, self._now_ms()), strict=True)
+        standings = zip(self._asked, self._gate.standings(self._asked, self._gate.store_now_ms()), strict=True)
         is_held = bool(self._of_call or self._next)
         return [(draw, _before(draw, standing) if is_held else standing) for draw, standing in standings if standing is not None]
 
@@ -200,7 +196,7 @@ class Reservation:
 
     def _refused(self, decided: Refusal, draws: Sequence[Draw], now_ms: int) -> SpendingRefused:
         self._usd_draws = [draw for draw in draws if draw.unit == "usd"]
-        headers = rate_limit_headers(draws, self._standings(draws, now_ms))
+        headers = rate_limit_headers(draws, self._gate.standings(draws, now_ms))
         if decided.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % decided.retry_after_s))
         return SpendingRefused(decided.message, decided.rule, decided.kind, decided.status, decided.retry, headers)
@@ -208,16 +204,13 @@ class Reservation:
     def _tell_shadows(self, draws: Sequence[Draw], now_ms: int) -> None:
         lenient = [draw for draw in draws if draw.rule.lets_through]
         if lenient:
-            let_through = shadow_refusals(lenient, self._standings(lenient, now_ms))
+            let_through = shadow_refusals(lenient, self._gate.standings(lenient, now_ms))
             self._call.shadow_refusals = list(dict.fromkeys(one.rule for one in let_through))
-
-    def _standings(self, draws: Iterable[Draw], now_ms: int) -> list[Standing | None]:
-        return [self._store.standing(draw.line.account, draw.line.window, now_ms) for draw in draws]
 
     def remaining_nusd(self) -> int | None:
         """What the tightest USD budget that the call is under has left; None if there is none, or nothing is known of it."""
         if self._usd_draws:
-            return remaining_nusd(self._usd_draws, self._standings(self._usd_draws, self._now_ms()))
+            return remaining_nusd(self._usd_draws, self._gate.standings(self._usd_draws, self._gate.store_now_ms()))
         return self._left_nusd
 
     # -------------------------------------------------------------------------------------------------------- settling
@@ -257,7 +250,7 @@ class Reservation:
             self._end_background(call.attempts[-1])
         of_call, unused = self._of_call, self._next
         self._of_call, self._next = [], []
-        now_ms = self._now_ms()
+        now_ms = self._gate.store_now_ms()
         if not any(attempt.sent for attempt in call.attempts):
             unused, of_call = unused + of_call, []
         for _, hold in unused:
@@ -277,7 +270,7 @@ class Reservation:
 
     def charge(self, call: CallState, attempt: AttemptState) -> None:
         """Count what was spent without having been held: by a response in a session, which is a call of its own, or in the background."""
-        spent, now_ms = spent_by(self._runtime, call, attempt), self._now_ms()
+        spent, now_ms = spent_by(self._runtime, call, attempt), self._gate.store_now_ms()
         model = attempt.model or (attempt.facts.response_model if attempt.facts is not None else None)
         step = Candidate(attempt.endpoint.target.name, model)
         draws = self._runtime.spending.attempt_draws(self._facts, self._subject(step), NOTHING_KNOWN, now_ms, self._critical)
@@ -285,12 +278,12 @@ class Reservation:
         answer = self._store.reserve(free, now_ms)
         if isinstance(answer, Reserved):
             self._left_nusd = self._settle(list(zip(draws, answer.holds, strict=True)), spent, call)
-        standings = self._standings(draws, now_ms)
+        standings = self._gate.standings(draws, now_ms)
         self.is_used_up = any(_is_used_up(draw, standing) for draw, standing in zip(draws, standings, strict=True))
 
     def _settle(self, bookings: list[Booking], spent: Spent, call: CallState) -> int | None:
         """End holds; what the tightest USD budget among them has left."""
-        now_ms, store, draws = self._now_ms(), self._store, []
+        now_ms, store, draws = self._gate.store_now_ms(), self._store, []
         standings: list[Standing | None] = []
         for draw, hold in bookings:
             store.settle(hold, settled_amount(draw, spent.cost_nusd, spent.tokens), now_ms)

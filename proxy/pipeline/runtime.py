@@ -6,7 +6,7 @@ Here: Runtime (swapped whole on reload) and Gate. Not here: one call's state.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -16,7 +16,7 @@ from proxy.pipeline.background import Background
 from proxy.pipeline.budget_watch import BudgetWatch
 from proxy.pipeline.idle_guard import Watch
 from proxy.pipeline.request_rules import request_rules
-from proxy.policy.budgets import Spending
+from proxy.policy.budgets import Draw, Spending
 from proxy.policy.credentials import Credentials
 from proxy.policy.hedge import HedgeState, Hedging, hedge_rule
 from proxy.policy.identity import LabelRules
@@ -27,12 +27,14 @@ from proxy.policy.routing import Router, enforced_routes
 from proxy.policy.target_state import TargetState
 from proxy.policy.telemetry_environment import TelemetryEnvironment
 from proxy.ports import BudgetStore, Clock, Recorder, TunnelDialer, Upstream
+from proxy.spending import Standing
 from proxy.wire.credentials import CREDENTIAL_HEADERS
 from proxy.wire.dialects.table import Dialect, dialect
 from proxy.wire.redaction import redactor
 from proxy.wire.urls import Base, parse_base
 
 MAX_REMEMBERED = 10_000
+NS_PER_MS = 1_000_000
 SHORTEST_SECRET = 8  # what is shorter would be found in any text
 MOST_MIRRORS = 64
 """Copies of calls under way: each keeps its call's body in memory, and nobody is slowed by it when there are more."""
@@ -212,6 +214,14 @@ class Gate:
         rules = {route.name: hedge_rule(route.hedge) for route in enforced_routes(runtime.config) if route.hedge is not None}
         self.hedges = {name: self.hedges.get(name) or HedgeState() for name in rules}
         runtime.hedges = {name: Hedging(rule, self.hedges[name]) for name, rule in rules.items()}
+
+    def store_now_ms(self) -> int:
+        """Now, by the clock that windows of budgets are cut by. Unix milliseconds."""
+        return self.store.now_ms(self.clock.time_ns() // NS_PER_MS)
+
+    def standings(self, draws: Iterable[Draw], now_ms: int) -> list[Standing | None]:
+        """How the accounts of draws stand, as far as is known here."""
+        return [self.store.standing(draw.line.account, draw.line.window, now_ms) for draw in draws]
 
     def chance(self) -> float:
         """Uniform in [0, 1)."""

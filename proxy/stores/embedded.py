@@ -17,10 +17,11 @@ from pathlib import Path
 
 from proxy.ports import Clock
 from proxy.spending import FOREVER_MS, Answer, Entry, Hold, Line, Period, Rate, Reserved, Short, Standing
+from proxy.sqlite_files import move_aside
 from proxy.stores.books import Books
 from proxy.stores.journal import JOURNAL_NAME, Journal, Spending
 from proxy.stores.period_book import keep_until_ms
-from proxy.stores.sqlite_file import DATABASE_NAME, Row, StoreFile, StoreUnreadable, move_aside
+from proxy.stores.sqlite_file import DATABASE_NAME, Row, StoreFile, StoreUnreadable
 from proxy.stores.writer import StoreWriter
 
 LOCK_NAME = "store.lock"

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from proxy.sqlite_files import is_unreadable, transaction
 from proxy.stores.journal import ID_BYTES
 
 DATABASE_NAME = "store.db"
@@ -25,7 +26,6 @@ _SCHEMA = (
 _ADD = (
     "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET spent = spent + excluded.spent, keep_until_ms = excluded.keep_until_ms"
 )
-_UNREADABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})  # ERROR: its tables aren't ours
 
 Row = tuple[str, int, int, int]
 """Account, period's beginning, time to keep it until (Unix milliseconds), amount."""
@@ -57,7 +57,7 @@ class StoreFile:
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")
         if version == 0:
-            with self._transaction():
+            with transaction(self._database):
                 for statement in _SCHEMA:
                     self._database.execute(statement)
                 self._database.execute("INSERT INTO state VALUES (?, 0)", (os.urandom(ID_BYTES),))
@@ -78,32 +78,21 @@ class StoreFile:
 
     def add(self, rows: Iterable[Row], applied: int) -> None:
         """Add spending, and remember how far the journal has been applied, in one transaction."""
-        with _translated(), self._transaction():
+        with _translated(), transaction(self._database):
             self._database.executemany(_ADD, rows)
             self._database.execute("UPDATE state SET applied = ?", (applied,))
         self.applied = applied
 
     def write_rates(self, rates: Iterable[tuple[str, int]]) -> None:
         """Replace all rates."""
-        with _translated(), self._transaction():
+        with _translated(), transaction(self._database):
             self._database.execute("DELETE FROM rates")
             self._database.executemany("INSERT INTO rates VALUES (?, ?)", rates)
 
     def forget(self, now_ms: int) -> None:
         """Drop periods that count nowhere any more."""
-        with _translated(), self._transaction():
+        with _translated(), transaction(self._database):
             self._database.execute("DELETE FROM spent WHERE keep_until_ms < ?", (now_ms,))
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:  # on a full disk SQLite may have rolled back by itself
-                self._database.execute("ROLLBACK")
-            raise
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded in."""
@@ -115,16 +104,6 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _UNREADABLE:
+        if is_unreadable(error):
             raise StoreUnreadable(str(error)) from error
         raise
-
-
-def move_aside(path: Path, now_ms: int) -> Path:
-    """Rename the store and its log files to `store.db.corrupt-<Unix milliseconds>…`; returns the new name. Raises OSError."""
-    aside = path.with_name(f"{path.name}.corrupt-{now_ms}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    return aside

@@ -13,8 +13,9 @@ from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
 
+from proxy.sqlite_files import move_aside
 from proxy.stores.journal import Spending
-from proxy.stores.sqlite_file import Row, StoreFile, StoreUnreadable, move_aside
+from proxy.stores.sqlite_file import Row, StoreFile, StoreUnreadable
 
 BATCH_S = 0.15
 FIRST_RETRY_S = 0.25

@@ -5,12 +5,12 @@ Here: SQL that writes. Not here: threads and retries (writer.py), reading (read.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from proxy.observer.ledger.rows import COLUMNS, CONTENT_COLUMN, SqlRow
+from proxy.sqlite_files import is_unreadable, transaction
 
 LEDGER_NAME = "ledger.db"
 SCHEMA_VERSION = 2
@@ -19,7 +19,6 @@ MIGRATIONS = {1: f"ALTER TABLE calls ADD COLUMN {CONTENT_COLUMN} TEXT"}
 
 BUSY_TIMEOUT_S = 1.0
 
-_UNREADABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})  # ERROR: its tables aren't ours
 _COLUMNS = COLUMNS | {CONTENT_COLUMN: "TEXT"}
 _NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
 _DECLARATIONS = ", ".join(f'"{name}" {kind}' for name, kind in _COLUMNS.items())
@@ -58,7 +57,7 @@ class LedgerFile:
             raise _translated(error) from error
 
     def _write_schema(self, *statements: str) -> None:
-        with self._transaction():
+        with transaction(self._database):
             for statement in statements:
                 self._database.execute(statement)
             self._database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
@@ -66,21 +65,10 @@ class LedgerFile:
     def insert(self, rows: Sequence[SqlRow]) -> int:
         """Write rows in one transaction; calls already there are left as they are. Returns how many were new."""
         try:
-            with self._transaction():
+            with transaction(self._database):
                 return self._database.executemany(_INSERT, rows).rowcount
         except sqlite3.DatabaseError as error:
             raise _translated(error) from error
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:  # on a full disk SQLite may have rolled back by itself
-                self._database.execute("ROLLBACK")
-            raise
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded in."""
@@ -88,15 +76,4 @@ class LedgerFile:
 
 
 def _translated(error: sqlite3.DatabaseError) -> Exception:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return LedgerUnreadable(str(error)) if code in _UNREADABLE else error
-
-
-def move_aside(path: Path, time_ns: int) -> Path:
-    """Rename the ledger and its log files to `ledger.db.corrupt-<Unix milliseconds>…`; returns the new name. Raises OSError."""
-    aside = path.with_name(f"{path.name}.corrupt-{time_ns // 1_000_000}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    return aside
+    return LedgerUnreadable(str(error)) if is_unreadable(error) else error

@@ -16,8 +16,9 @@ from time import monotonic, time_ns
 from proxy.observer import counters
 from proxy.observer.counters import Counters
 from proxy.observer.ledger.rows import SqlRow
-from proxy.observer.ledger.store import LedgerFile, LedgerUnreadable, move_aside
+from proxy.observer.ledger.store import LedgerFile, LedgerUnreadable
 from proxy.observer.progress import Party, Progress
+from proxy.sqlite_files import move_aside
 
 BATCH_ROWS = 500
 BATCH_WAIT_S = 0.1
@@ -137,7 +138,7 @@ class LedgerWriter:
             self._file.close()
             self._file = None
         try:
-            aside = move_aside(self._path, time_ns())
+            aside = move_aside(self._path, time_ns() // 1_000_000)
         except OSError as cause:
             self._tell(cause)
         else:
