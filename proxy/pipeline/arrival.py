@@ -19,7 +19,7 @@ from proxy.policy.faults import ErrorReply, Fault, classify_reply
 from proxy.ports import UpstreamReply
 from proxy.wire.content_coding import Decoder, decoder_for, is_identity
 from proxy.wire.error_bodies import ErrorFacts
-from proxy.wire.http1 import header
+from proxy.wire.http1 import first_values
 from proxy.wire.reply import read_reply
 from proxy.wire.stream_reader import StreamReader
 
@@ -41,7 +41,7 @@ class Arrival:
 
     __slots__ = (
         "_call", "_gate", "_is_held", "arrived_ns", "attempt", "capture", "decoder", "first", "form", "guard", "head_ns",
-        "injected", "is_closed", "is_unreadable", "is_whole", "probe", "upstream",
+        "headers", "injected", "is_closed", "is_unreadable", "is_whole", "probe", "upstream",
     )  # fmt: skip
 
     def __init__(
@@ -61,14 +61,15 @@ class Arrival:
         self.is_whole = False  # it was read to its end
         self.is_closed = False
         self.head_ns = self.arrived_ns = gate.clock.monotonic_ns()
-        coding = header(upstream.headers, b"content-encoding")
+        self.headers = first_values(upstream.headers)
+        coding = self.headers.get(b"content-encoding", b"")
         self.decoder: Decoder | None = None if is_identity(coding) else decoder_for(coding)
         self.is_unreadable = self.decoder is None and not is_identity(coding)
         guard.head_arrived(self.head_ns, upstream.close)
 
     async def arrive(self) -> None:
         """Read the reply until it can be passed on, or shows that it is none. Raises UpstreamError."""
-        media_type = header(self.upstream.headers, b"content-type").lower()
+        media_type = self.headers.get(b"content-type", b"").lower()
         if self.upstream.status >= 400:
             await self._read_whole()
         elif media_type.startswith(b"text/event-stream"):
@@ -146,13 +147,13 @@ class Arrival:
         asked = self._call.fields
         if asked is not None and asked.stream and not (self._is_held and media_type.startswith(b"application/json")):
             return False  # it may be a stream of JSON; plain JSON where events were asked for is likely an error
-        length = header(self.upstream.headers, b"content-length")
+        length = self.headers.get(b"content-length")
         return not length or int(length) <= WHOLE_BYTES
 
     async def _read_whole(self) -> None:
         pieces: list[bytes] = []
         size = 0
-        announced = int(header(self.upstream.headers, b"content-length") or -1)
+        announced = int(self.headers.get(b"content-length") or -1)
         while size <= WHOLE_BYTES and size != announced:
             piece = await self.read()
             if not piece:
@@ -185,7 +186,7 @@ class Arrival:
         """Read on until the stream shows content, fails or ends. Raises UpstreamError."""
         attempt = self.attempt
         probe = self.probe = StreamReader(self._call.api.kind, self.choice_count())
-        decoder = decoder_for(header(self.upstream.headers, b"content-encoding")) if self.decoder else None
+        decoder = decoder_for(self.headers[b"content-encoding"]) if self.decoder else None
         self.first = await read_start(self.read, probe, decoder)
         self._mark_arrived()
         if probe.error is not None:

@@ -20,7 +20,7 @@ from proxy.spending import Period, Standing
 log = logging.getLogger("postern")
 
 
-class _Fullest(msgspec.Struct, frozen=True):
+class _Fullest(msgspec.Struct, gc=False):
     draw: Draw
     share: float
 
@@ -36,11 +36,15 @@ class BudgetWatch:
     def settled(self, draw: Draw, standing: Standing) -> list[BudgetWarning]:
         """A budget's account has changed. Returns the warnings that are due, and says them in the log."""
         share = standing.spent / draw.measure.limit
-        key = (draw.rule.name, draw.unit)
+        key = (draw.rule.name, draw.measure.unit)
         known = self._fullest.get(key)
-        if known is None or share >= known.share or known.draw.line.account == draw.line.account or _is_over(known.draw, draw):
+        if known is None:
             self._fullest[key] = _Fullest(draw, share)
+        elif share >= known.share or known.draw.line.account == draw.line.account or _is_over(known.draw, draw):
+            known.draw, known.share = draw, share
         due = self._warnings.reached(draw, standing.spent)
+        if not due:
+            return []
         for one in due:
             told = f"{amount_text(one.unit, one.spent)} of {amount_text(one.unit, one.limit)}"
             log.warning("budget '%s' (%s) has reached %g%%: %s are spent", one.rule, one.scope, one.share * 100, told)

@@ -5,7 +5,7 @@ Here: who asks, the answer. Not here: the decision and its reasons (policy/), wh
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
@@ -22,15 +22,16 @@ from proxy.policy.routing import Decide, RouteDecision
 from proxy.ports import ClientReply
 from proxy.records import PlanRecord, ShadowRecord
 from proxy.spending import Standing
-from proxy.wire.http1 import header
 
 EXPLAIN_HEADER = b"x-postern-explain"
 _ANSWERS = {b"": False, b"0": False, b"false": False, b"1": True, b"true": True}
 
 
-def asks_to_explain(headers: HeaderList) -> bool:
+def asks_to_explain(headers: Mapping[bytes, bytes]) -> bool:
     """Whether a call is only to be explained. Raises BadRequest where that isn't clear: to send it might be what wasn't wanted."""
-    value = header(headers, EXPLAIN_HEADER)
+    value = headers.get(EXPLAIN_HEADER)
+    if value is None:
+        return False
     asks = _ANSWERS.get(value.strip().lower())
     if asks is None:
         raise BadRequest("The field x-postern-explain is neither 1 nor 0. With 1, the answer is what would happen to this call.")

@@ -31,7 +31,6 @@ from proxy.ports import ClientReply, ClientTunnel
 from proxy.wire.content_coding import decoder_for, is_identity
 from proxy.wire.endpoints import endpoint_of, model_in_path
 from proxy.wire.headers import parse_traceparent
-from proxy.wire.http1 import header
 from proxy.wire.json_text import clean
 from proxy.wire.request import read_request
 from proxy.wire.urls import origin_form
@@ -53,7 +52,7 @@ async def handle_call(gate: Gate, request: ClientRequest, reply: ClientReply, tu
         finally:
             read_labels(runtime, call)
         await know_budgets(gate, runtime, call)
-        if asks_to_explain(request.headers):
+        if asks_to_explain(call.headers):
             await explain_call(
                 runtime, call, reply, partial(route, gate, call, runtime), partial(admit, gate, runtime, call, may_wait=False)
             )
@@ -93,15 +92,15 @@ def accept(gate: Gate, runtime: Runtime, request: ClientRequest) -> CallState:
     call = CallState(request, call_id, "", f"{bits(64) or 1:016x}")
     call.path = clean(request.target.partition("?")[0])
     call.api = endpoint_of(request.method, call.path)
-    parent = parse_traceparent(header(request.headers, b"traceparent")) if runtime.reads_context else None
+    parent = parse_traceparent(call.headers.get(b"traceparent", b"")) if runtime.reads_context else None
     if parent:
         call.trace_id, call.parent_span_id, parent_sampled = parent
-        call.trace_state = header(request.headers, b"tracestate").decode("latin-1") or None
+        call.trace_state = call.headers.get(b"tracestate", b"").decode("latin-1") or None
         call.sampled = runtime.samples(call.trace_id, parent_sampled)
     else:
         call.trace_id = f"{bits(128) or 1:032x}"
         call.sampled = runtime.samples(call.trace_id, None)
-    tags = header(request.headers, b"x-postern-tags")
+    tags = call.headers.get(b"x-postern-tags")
     if tags:
         pairs = (pair.partition("=") for pair in tags.decode("utf-8", "replace").split(",")[:MAX_TAGS])
         call.tags = {key.strip(): value.strip() for key, _, value in pairs if key.strip()}
@@ -117,11 +116,11 @@ async def understand(call: CallState, runtime: Runtime) -> None:
     call.billable = call.api.billable
     if (request.body.declared_bytes or 0) > runtime.max_body_bytes:
         raise BodyTooLarge(runtime.max_body_bytes)
-    if not call.api.json_body or not _is_json(header(request.headers, b"content-type")):
+    if not call.api.json_body or not _is_json(call.headers.get(b"content-type", b"")):
         return
     call.body = call.plain = await request.body.read(runtime.max_body_bytes)
     call.request_bytes = len(call.body)
-    coding = header(request.headers, b"content-encoding")
+    coding = call.headers.get(b"content-encoding", b"")
     if is_identity(coding):
         call.fields = read_request(call.body, call.api.kind)
     elif decoder := decoder_for(coding):

@@ -12,6 +12,8 @@ from proxy.pipeline.state import AttemptState, CallState
 from proxy.wire.credentials import without_protocol_key
 from proxy.wire.headers import forward_request_headers
 
+MAX_VALUE_CHARS = 256
+
 
 def upstream_headers(call: CallState, attempt: AttemptState, is_edited: bool) -> HeaderList:
     """The client's end-to-end fields, with the target's credential and, where it is trusted, our trace context."""
@@ -65,4 +67,7 @@ def own_headers(call: CallState, attempt: AttemptState | None, cost: Cost | None
 
 def _field_value(text: str) -> bytes:
     """A client's word as a header value: no byte that could end the field."""
-    return "".join(character if " " <= character <= "~" else "?" for character in text[:256]).encode()
+    text = text[:MAX_VALUE_CHARS]
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(character if " " <= character <= "~" else "?" for character in text)
+    return text.encode()

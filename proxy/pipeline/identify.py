@@ -42,13 +42,14 @@ def read_labels(runtime: Runtime, call: CallState) -> None:
     headers, fields, key = call.request.headers, call.fields, call.key
     facts = LabelFacts(
         headers,
+        call.headers,
         fields.metadata if fields is not None else {},
         lambda name: _body_member(call, name),
-        lambda name: baggage_member(headers, name),
+        (lambda name: baggage_member(headers, name)) if b"baggage" in call.headers else None,
         key.labels if key is not None else {},
     )
     found = runtime.labels.read(facts)
-    if any(len(value) >= SHORTEST_SECRET for value in found.values()):
+    if found and max(map(len, found.values())) >= SHORTEST_SECRET:
         secrets = [*credentials_of(call), *runtime.target_secrets]
         found = {name: masked(value, secrets) for name, value in found.items()}
     call.labels = found if key is None else {**found, "key": key.name}

@@ -17,7 +17,6 @@ from proxy.policy.plan import Abilities, Choice, Known, Needs
 from proxy.policy.routing import CompiledRoute
 from proxy.policy.standings import used_share
 from proxy.policy.target_state import TargetState
-from proxy.wire.http1 import header
 from proxy.wire.prompt import Prompt, may_hold_image, read_prompt
 
 TALKS = frozenset({"chat", "generate_content"})
@@ -102,7 +101,7 @@ class Knowledge:
         if sticky_by == "model":
             value = call.model or ""
         elif sticky_by is not None and sticky_by.startswith("header:"):
-            value = header(call.request.headers, sticky_by.removeprefix("header:").lower().encode()).decode("latin-1")
+            value = call.headers.get(sticky_by.removeprefix("header:").lower().encode(), b"").decode("latin-1")
         else:
             value = call.labels.get(sticky_by, "") if sticky_by is not None else ""
         return value or call.call_id

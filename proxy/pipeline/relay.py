@@ -25,7 +25,7 @@ from proxy.records import CHUNK_GAP_BOUNDARIES_S
 from proxy.wire.continuation import ToldStream
 from proxy.wire.error_event import error_event
 from proxy.wire.headers import forward_reply_headers
-from proxy.wire.http1 import has_body, header
+from proxy.wire.http1 import has_body
 from proxy.wire.include_usage import UsageChunkFilter
 from proxy.wire.reply import ReplyFacts
 from proxy.wire.stream_reader import StreamReader
@@ -80,7 +80,7 @@ class Relay:
         price_attempt(self._runtime, self._call, self._attempt, self._gate.clock)
         if self._call.reservation is not None:
             self._call.reservation.settle_attempt(self._attempt)  # nothing more will be spent, however slowly the client reads
-        framed = header(self._upstream.headers, b"content-length") or not has_body(self._call.request.method, status)
+        framed = self._arrival.headers.get(b"content-length") or not has_body(self._call.request.method, status)
         await self._start(extra=None if framed else [(b"content-length", b"%d" % len(body))])
         await self._reply.write(body)
         await self._reply.finish()

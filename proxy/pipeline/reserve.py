@@ -69,9 +69,8 @@ class Reservation:
         self._of_call: list[Booking] = []
         self._next: list[Booking] = []  # of the attempt that is about to begin
         self._next_limit: OutputLimit | None = None  # its own, where less is held than it may use
-        self._asked: list[Draw] = []  # when it was to be admitted
-        self._usd_draws: list[Draw] = []  # of what is held now, or was refused
-        self._left_nusd: int | None = None  # of them, when they were settled
+        self._asked: list[Draw] = []  # what was to be held last, until it is settled
+        self._left_nusd: int | None = None  # of the USD budgets among it, when it was settled
         self.is_used_up = False  # what was charged has used a budget up
 
     # ------------------------------------------------------------------------------------------------------- reserving
@@ -85,9 +84,10 @@ class Reservation:
         has_asked = False
         while True:
             step, now_ms = self._first_step(), self._gate.store_now_ms()
-            draws = self._runtime.spending.call_draws(self._facts, self._subject(step), now_ms, self._critical)
+            subject = self._subject(step)
+            draws = self._runtime.spending.call_draws(self._facts, subject, now_ms, self._critical)
             of_call = len(draws)
-            draws += self._attempt_draws(step, now_ms)
+            draws += self._attempt_draws(step, subject, now_ms)
             draws, answer = await self._held(draws, step, now_ms)
             self._asked = draws
             if isinstance(answer, Reserved):
@@ -120,11 +120,12 @@ class Reservation:
     async def cover(self, step: Candidate) -> str | None:
         """Hold what an attempt at a step may use, beside what the call holds; why not, if too little is left."""
         self._release_next()
-        now_ms = self._gate.store_now_ms()
-        draws, answer = await self._held(self._attempt_draws(step, now_ms), step, now_ms)
+        now_ms, subject = self._gate.store_now_ms(), self._subject(step)
+        draws, answer = await self._held(self._attempt_draws(step, subject, now_ms), step, now_ms)
         if _is_other_time(answer):
             now_ms = self._gate.store_now_ms()
-            draws, answer = await self._held(self._attempt_draws(step, now_ms), step, now_ms)
+            draws, answer = await self._held(self._attempt_draws(step, subject, now_ms), step, now_ms)
+        self._asked = draws
         if isinstance(answer, Reserved):
             self._next = list(zip(draws, answer.holds, strict=True))
             return None
@@ -154,12 +155,10 @@ class Reservation:
         answer = self._store.reserve(lines, now_ms)
         return await self._store.ask(lines, now_ms) if answer is None else answer
 
-    def _attempt_draws(self, step: Candidate, now_ms: int) -> list[Draw]:
-        call = self._call
-        if not call.api.billable:
+    def _attempt_draws(self, step: Candidate, subject: Subject, now_ms: int) -> list[Draw]:
+        if not self._call.api.billable:
             return []
-        bound = self._bounds.of(step)
-        return self._runtime.spending.attempt_draws(self._facts, self._subject(step), bound, now_ms, self._critical)
+        return self._runtime.spending.attempt_draws(self._facts, subject, self._bounds.of(step), now_ms, self._critical)
 
     def _subject(self, step: Candidate) -> Subject:
         target = self._runtime.endpoints[step.target].target
@@ -195,23 +194,21 @@ class Reservation:
         return True
 
     def _refused(self, decided: Refusal, draws: Sequence[Draw], now_ms: int) -> SpendingRefused:
-        self._usd_draws = [draw for draw in draws if draw.unit == "usd"]
         headers = rate_limit_headers(draws, self._gate.standings(draws, now_ms))
         if decided.retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % decided.retry_after_s))
         return SpendingRefused(decided.message, decided.rule, decided.kind, decided.status, decided.retry, headers)
 
     def _tell_shadows(self, draws: Sequence[Draw], now_ms: int) -> None:
-        lenient = [draw for draw in draws if draw.rule.lets_through]
+        lenient = [draw for draw in draws if draw.rule.lets_through] if self._runtime.spending.lets_through else []
         if lenient:
             let_through = shadow_refusals(lenient, self._gate.standings(lenient, now_ms))
             self._call.shadow_refusals = list(dict.fromkeys(one.rule for one in let_through))
 
     def remaining_nusd(self) -> int | None:
         """What the tightest USD budget that the call is under has left; None if there is none, or nothing is known of it."""
-        if self._usd_draws:
-            return remaining_nusd(self._usd_draws, self._gate.standings(self._usd_draws, self._gate.store_now_ms()))
-        return self._left_nusd
+        draws = [draw for draw in self._asked if draw.measure.unit == "usd"]
+        return remaining_nusd(draws, self._gate.standings(draws, self._gate.store_now_ms())) if draws else self._left_nusd
 
     # -------------------------------------------------------------------------------------------------------- settling
 
@@ -219,8 +216,6 @@ class Reservation:
         """What was held for the next attempt is this one's."""
         attempt.bookings, self._next = self._next, []
         attempt.output_limit, self._next_limit = self._next_limit, None
-        if attempt.bookings:
-            self._usd_draws = [draw for draw, _ in attempt.bookings if draw.unit == "usd"]
 
     def repeat(self, attempt: AttemptState) -> None:
         """The attempt is made once more, and what it held is the next one's."""
@@ -239,7 +234,7 @@ class Reservation:
             if spent.is_estimate:
                 spent = spent.at_most(self._bounds.of(Candidate(attempt.endpoint.target.name, attempt.model)))
             self._left_nusd = self._settle(bookings, spent, call)
-            self._usd_draws = []
+            self._asked = []
 
     def end(self) -> None:
         """Settle what is still held: a call counts if anything was sent for it."""
@@ -255,7 +250,8 @@ class Reservation:
             unused, of_call = unused + of_call, []
         for _, hold in unused:
             self._store.settle(hold, 0, now_ms)
-        self._settle(of_call, NOTHING, call)
+        if of_call:
+            self._settle(of_call, NOTHING, call)
 
     def _end_background(self, attempt: AttemptState) -> None:
         """A read tells what was generated in the background: that is settled, or it is charged for where nothing was held."""
@@ -283,17 +279,19 @@ class Reservation:
 
     def _settle(self, bookings: list[Booking], spent: Spent, call: CallState) -> int | None:
         """End holds; what the tightest USD budget among them has left."""
-        now_ms, store, draws = self._gate.store_now_ms(), self._store, []
-        standings: list[Standing | None] = []
+        now_ms, store, watch = self._gate.store_now_ms(), self._store, self._gate.budget_watch
+        usd_draws: list[Draw] = []
+        usd_standings: list[Standing | None] = []
         for draw, hold in bookings:
             store.settle(hold, settled_amount(draw, spent.cost_nusd, spent.tokens), now_ms)
-            if draw.rule.kind == "budget":
-                standing = store.standing(draw.line.account, draw.line.window, now_ms)
-                draws.append(draw)
-                standings.append(standing)
-                if standing is not None:
-                    call.warnings += self._gate.budget_watch.settled(draw, standing)
-        return remaining_nusd(draws, standings)
+            line = hold.line
+            if draw.rule.kind != "budget" or (standing := store.standing(line.account, line.window, now_ms)) is None:
+                continue
+            call.warnings += watch.settled(draw, standing)
+            if draw.measure.unit == "usd":
+                usd_draws.append(draw)
+                usd_standings.append(standing)
+        return remaining_nusd(usd_draws, usd_standings) if usd_draws else None
 
 
 def _before(draw: Draw, standing: Standing) -> Standing:

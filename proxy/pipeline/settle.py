@@ -24,9 +24,9 @@ NO_USAGE = Usage()
 
 def price_attempt(runtime: Runtime, call: CallState, attempt: AttemptState, clock: Clock) -> None:
     """Set the attempt's usage and cost from what its reply said. Unknown stays None."""
-    facts, target = attempt.facts, attempt.endpoint.target
     if not call.billable or attempt.usage is not None or attempt.cost is not None:
         return
+    facts, target = attempt.facts, attempt.endpoint.target
     usage = attempt.usage = facts.usage if facts else None
     is_paid_without_usage = target.price is not None and target.price.per_million is None  # by time or by request
     if usage is None and not (is_paid_without_usage and attempt.sent and attempt.outcome in COUNTABLE_OUTCOMES):

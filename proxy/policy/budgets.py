@@ -16,7 +16,7 @@ from proxy.config.schema import Config
 from proxy.policy.conditions import RouteFacts
 from proxy.policy.scopes import MAX_VALUE_CHARS, scope_text
 from proxy.policy.spending_rules import HEADER, Measure, Rule, compiled
-from proxy.spending import ENDLESS, Fit, Line, Unit, account_name
+from proxy.spending import ENDLESS, Fit, Line, Period, Unit, account_name
 
 CALL_UNITS: tuple[Unit, ...] = ("requests", "concurrency")
 ATTEMPT_UNITS: tuple[Unit, ...] = ("usd", "tokens")
@@ -82,6 +82,7 @@ class Spending:
         self._of_attempts = _drawings(self.rules, ATTEMPT_UNITS)
         self._of_budgets = {one.rule.name: one for one in _drawings(self.rules, CALL_UNITS + ATTEMPT_UNITS) if one.rule.kind == "budget"}
         self.is_empty = not self.rules
+        self.lets_through = any(rule.lets_through for rule in self.rules)
         self.asks = frozenset(condition.key for rule in self.rules for condition in rule.conditions)
         """The keys of all conditions: a fact that none of them stands for may be left out of RouteFacts."""
 
@@ -110,7 +111,7 @@ class Spending:
 
 def settled_amount(draw: Draw, cost_nusd: int | None, tokens: int | None) -> int:
     """What counts as spent once it is over: cost and tokens of the attempt. What isn't known (None) counts as all that was held."""
-    match draw.unit:
+    match draw.measure.unit:
         case "requests":
             return 1
         case "concurrency":
@@ -156,15 +157,25 @@ class _Drawing:
         self.measures = measures
         self._reads = tuple(_reader(name) for name in rule.per)
         self._asks_nothing = rule.lets_through
-        self._known: dict[tuple[_Value, ...], tuple[str, ...]] = {}  # by what `per` reads: the measures' accounts
+        self._known: dict[tuple[_Value, ...], _Scope] = {}  # by what `per` reads
 
     def add(self, draws: list[Draw], subject: Subject, amounts: _Amounts, now_ms: int, critical: bool) -> None:
         """Add the draws of a call to which the rule applies."""
-        rule = self.rule
         values = tuple([read(subject) for read in self._reads])
-        accounts = self._known.get(values) or self._named(values)
-        period = ENDLESS if rule.window is None else rule.window.period(now_ms)
-        for measure, account in zip(self.measures, accounts, strict=True):
+        scope = self._known.get(values) or self._scope(values)
+        window = self.rule.window
+        period = ENDLESS if window is None else window.period(now_ms)
+        if amounts is not _ONE:
+            self._make(draws, scope, amounts, period, critical)
+            return
+        if scope.period is not period or scope.critical is not critical:
+            scope.period, scope.critical, scope.of_calls = period, critical, []
+            self._make(scope.of_calls, scope, _ONE, period, critical)
+        draws += scope.of_calls
+
+    def _make(self, draws: list[Draw], scope: _Scope, amounts: _Amounts, period: Period, critical: bool) -> None:
+        rule = self.rule
+        for measure, account in zip(self.measures, scope.accounts, strict=True):
             amount, fit = amounts[measure.unit], rule.fit
             if amount is None:
                 amount, fit = 0, Fit.ANY if fit is Fit.WHOLE else fit
@@ -177,14 +188,26 @@ class _Drawing:
             line = Line(account, measure.rate or period, amount, limit, measure.limit, asked, rule.on_store_lost)
             draws.append(Draw(rule, measure, line, fit))
 
-    def _named(self, values: tuple[_Value, ...]) -> tuple[str, ...]:
-        scope = scope_text(self.rule.per, values)
-        accounts = tuple(account_name(self.rule.name, measure.unit, scope) for measure in self.measures)
+    def _scope(self, values: tuple[_Value, ...]) -> _Scope:
+        text = scope_text(self.rule.per, values)
+        scope = _Scope([account_name(self.rule.name, measure.unit, text) for measure in self.measures])
         if all(value is None or len(value) <= MAX_VALUE_CHARS for value in values):  # what a client makes long isn't kept
             if len(self._known) >= MAX_KNOWN_SCOPES:
                 self._known.clear()
-            self._known[values] = accounts
-        return accounts
+            self._known[values] = scope
+        return scope
+
+
+class _Scope:
+    """Those whose calls one rule counts together: their accounts, by measure, and what each of their calls draws as long as it lasts."""
+
+    __slots__ = ("accounts", "critical", "of_calls", "period")
+
+    def __init__(self, accounts: list[str]) -> None:
+        self.accounts = accounts
+        self.of_calls: list[Draw] = []  # the same in one period for all calls that are critical, or aren't
+        self.period: Period | None = None
+        self.critical = False
 
 
 def _reader(name: str) -> _Read:

@@ -199,6 +199,8 @@ def _is_counted(rates: Rates, usage: Usage) -> bool:
 def _input_parts(rates: Rates, usage: Usage) -> tuple[int, int, int]:
     """(cache reads, cache writes, the rest), scaled. Each kind takes from what is left, dear ones first where an overlap is untold."""
     left = usage.input_tokens or 0
+    if not (usage.cache_read_tokens or usage.cache_write_tokens or usage.input_audio_tokens or usage.input_image_tokens):
+        return 0, 0, left * rates.input
     read = min(usage.cache_read_tokens or 0, left)
     audio = min(usage.input_audio_tokens or 0, left)
     read_audio = min(usage.cache_read_audio_tokens or 0, read, audio)
@@ -220,6 +222,8 @@ def _input_parts(rates: Rates, usage: Usage) -> tuple[int, int, int]:
 
 def _output_part(rates: Rates, usage: Usage) -> int:
     left = usage.output_tokens or 0
+    if not (usage.reasoning_tokens or usage.output_audio_tokens or usage.output_image_tokens):
+        return left * rates.output
     audio = min(usage.output_audio_tokens or 0, left)
     left -= audio
     image = min(usage.output_image_tokens or 0, left)

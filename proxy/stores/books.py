@@ -47,8 +47,7 @@ class Books:
             window = line.window
             if isinstance(window, Period):
                 book = self._periods.get(line.account) or self._open(line.account)
-                if book.fits(line, window):
-                    book.hold(window, line.amount)
+                if book.take(line, window):
                     holds.append(BookHold(line))
                 else:
                     shortages.append(Shortage(index, Standing(*book.standing(window)), book.retry_after_ms(line, window, now_ms)))
@@ -73,9 +72,7 @@ class Books:
         window = line.window
         if isinstance(window, Period):
             book = self._periods.get(line.account) or self._open(line.account)
-            book.hold(window, -line.amount)
-            if spent:
-                book.spend(window, spent)
+            book.settle(window, line.amount, spent)
         else:
             rate_book = self._rates.get(line.account) or self._open_rate(line.account)
             rate_book.correct(window, line.amount, hold.given_back_us, spent, now_ms * US_PER_MS)

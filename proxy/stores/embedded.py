@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from proxy.ports import Clock
-from proxy.spending import FOREVER_MS, Answer, Entry, Hold, Line, Period, Rate, Reserved, Short, Standing
+from proxy.spending import Answer, Entry, Hold, Line, Period, Rate, Reserved, Short, Standing
 from proxy.sqlite_files import move_aside
 from proxy.stores.books import Books
 from proxy.stores.journal import JOURNAL_NAME, Journal, Spending
@@ -109,8 +109,7 @@ class EmbeddedStore:
         if not hold.is_open:
             return
         self._books.settle(hold, spent, now_ms)
-        window = hold.line.window
-        if spent and isinstance(window, Period):
+        if spent and isinstance(window := hold.line.window, Period):
             self._write(hold.line.account, window.start_ms, keep_until_ms(window), spent)
 
     def standing(self, account: str, window: Period | Rate, now_ms: int) -> Standing | None:
@@ -147,7 +146,7 @@ class EmbeddedStore:
 
     def _write(self, account: str, start_ms: int, until_ms: int, amount: int) -> None:
         self._sequence += 1
-        entry = Spending(self._sequence, account, start_ms, min(until_ms, FOREVER_MS), amount)
+        entry = Spending(self._sequence, account, start_ms, until_ms, amount)
         if not self._journal.append(entry, self._writer.applied):
             self.journal_full += 1
         self._writer.put(entry)

@@ -25,7 +25,8 @@ ID_BYTES = 16
 
 _HEADER_BYTES = 64
 _ENTRY = struct.Struct("<IIQqqq")  # checksum of all that follows, bytes of the account, sequence, start_ms, keep_until_ms, amount
-_CHECKED_FROM = 4
+_CHECKED = struct.Struct("<IQqqq")  # the same from there on; the account's bytes come last
+_CHECKED_FROM = _ENTRY.size - _CHECKED.size
 
 
 class Spending(msgspec.Struct, frozen=True, gc=False):
@@ -51,8 +52,8 @@ class Journal:
             self._map = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
-        self._half = 0
-        self._at = _HEADER_BYTES
+        self._half = self._at = self._end = 0
+        self._enter(0)
         self._newest = [0, 0]  # sequence number in each half
 
     @property
@@ -71,22 +72,29 @@ class Journal:
             start = self._start(half)
             self._map[start : start + _ENTRY.size] = bytes(_ENTRY.size)
         self._map[: len(MAGIC) + ID_BYTES] = MAGIC + database_id
-        self._half, self._at, self._newest = 0, _HEADER_BYTES, [0, 0]
+        self._enter(0)
+        self._newest = [0, 0]
 
     def append(self, entry: Spending, applied: int) -> bool:
         """Write an entry; False: there is no room until SQLite has more of them."""
-        account = entry.account.encode()
-        size = _ENTRY.size + len(account)
-        if self._at + size > self._start(self._half) + self._half_bytes:
+        account, sequence = entry.account.encode(), entry.sequence
+        data = _CHECKED.pack(len(account), sequence, entry.start_ms, entry.keep_until_ms, entry.amount) + account
+        start, size = self._at, _CHECKED_FROM + len(data)
+        if start + size > self._end:
             other = 1 - self._half
             if self._newest[other] > applied or size > self._half_bytes:
                 return False
-            self._half, self._at = other, self._start(other)
-        data = _ENTRY.pack(0, len(account), entry.sequence, entry.start_ms, entry.keep_until_ms, entry.amount) + account
-        self._map[self._at : self._at + size] = zlib.crc32(data[_CHECKED_FROM:]).to_bytes(4, "little") + data[_CHECKED_FROM:]
-        self._at += size
-        self._newest[self._half] = entry.sequence
+            self._enter(other)
+            start = self._at
+        self._at = start + size
+        self._map[start : self._at] = zlib.crc32(data).to_bytes(_CHECKED_FROM, "little") + data
+        self._newest[self._half] = sequence
         return True
+
+    def _enter(self, half: int) -> None:
+        self._half = half
+        self._at = self._start(half)
+        self._end = self._at + self._half_bytes
 
     def close(self) -> None:
         """Close the file; its entries stay in it."""

@@ -51,6 +51,11 @@ def parse_reply_head(head: bytes) -> tuple[int, str, HeaderList]:
     return int(code), reason.decode("latin-1"), headers
 
 
+def first_values(headers: HeaderList) -> dict[bytes, bytes]:
+    """The first value of each field, by its name in lower case: for who asks for several."""
+    return {name.lower(): value for name, value in reversed(headers)}
+
+
 def header(headers: HeaderList, name: bytes) -> bytes:
     """The first value of a field (lower-case `name`), b"" if absent."""
     for key, value in headers:

@@ -100,13 +100,21 @@ def _of_modality(details: object, modality: str) -> int | None:
 
 
 def _details(usage: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return next((usage[key] for key in keys if isinstance(usage.get(key), dict)), {})
+    for key in keys:
+        value = usage.get(key)
+        if isinstance(value, dict):
+            return value
+    return {}
 
 
 def _count(usage: dict[str, Any], *keys: str) -> int | None:
     """The first of the keys that holds a count; a whole float is one, a negative number or a boolean isn't."""
+    if not usage:
+        return None
     for key in keys:
         value = usage.get(key)
+        if value is None:
+            continue
         if type(value) is float and value.is_integer():
             value = int(value)
         if type(value) is int and 0 <= value < _MAX_COUNT:

@@ -101,6 +101,16 @@ def test_critical_calls_have_a_limit_of_their_own_in_exact_integers() -> None:
     assert (line.limit, line.ordinary_limit) == (700_000_000, 700_000_000)
 
 
+def test_what_calls_draw_follows_the_period_and_whether_they_are_critical_from_one_call_to_the_next() -> None:
+    rules = spending(budget(limit="{requests: 50}", more="critical_multiplier: 1.5"))
+    ordinary, critical, ordinary_again = (call_draws(rules, critical=one)[0].line for one in (False, True, False))
+    assert (ordinary.limit, critical.limit, ordinary_again) == (50, 75, ordinary)
+    (tomorrow,) = rules.call_draws(FACTS, ACME, NOW_MS + DAY_MS, False)
+    assert tomorrow.line.window == Period(TODAY.start_ms + DAY_MS, TODAY.end_ms + DAY_MS, TODAY.start_ms + DAY_MS)
+    (other,) = call_draws(rules, calling({"tenant": "other"}))
+    assert other.line.window == TODAY
+
+
 def test_limits_know_no_critical_calls() -> None:
     assert [draw.line.limit for draw in call_draws(spending(LIMITS), critical=True)] == [100, 8]
 

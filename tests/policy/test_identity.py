@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.call import LABELS, HeaderList
 from proxy.config.schema import IdentityConfig, LabelSource
 from proxy.policy.identity import MAX_LABEL_CHARS, LabelFacts, LabelRules, label_text
+from proxy.wire.http1 import first_values
 
 
 def facts(
@@ -20,7 +21,8 @@ def facts(
     baggage: Mapping[str, str] | None = None,
     key: Mapping[str, str] | None = None,
 ) -> LabelFacts:
-    return LabelFacts(headers or [], metadata or {}, (body or {}).get, (baggage or {}).get, key or {})
+    fields = headers or []
+    return LabelFacts(fields, first_values(fields), metadata or {}, (body or {}).get, baggage.get if baggage else None, key or {})
 
 
 def tenant(*sources: LabelSource, environment: Mapping[str, str] | None = None, **given: object) -> str | None:
