@@ -87,12 +87,20 @@ class Target:
     def __init__(self, name, port, command=None, files=None):
         self.name, self.port, self.command, self.files = name, port, command, files or {}
 
-    def spawn(self, tmp):
+    def write_files(self, tmp):
+        """Its configuration, and no state of earlier runs."""
         for name, text in self.files.items():
             fields = {"port": self.port, "admin": self.port + 1000, "tmp": tmp, "up": UPSTREAM_PORT, "sink": SINK_PORT, "redis": REDIS_PORT}
             (tmp / name).write_text(text.format(**fields))
         shutil.rmtree(tmp / "state", ignore_errors=True)
-        command = ["taskset", "-c", PROXY_CORE, *(part.format(tmp=tmp, port=self.port) for part in self.command)]
+
+    def arguments(self, tmp):
+        """Its command."""
+        return [part.format(tmp=tmp, port=self.port) for part in self.command]
+
+    def spawn(self, tmp):
+        self.write_files(tmp)
+        command = ["taskset", "-c", PROXY_CORE, *self.arguments(tmp)]
         started = time.perf_counter()
         with (tmp / f"{self.name}.log").open("w") as log:
             process = subprocess.Popen(
@@ -111,7 +119,8 @@ class Target:
 
 def postern(name, port, config, *variables):
     file = f"{port}.yaml"
-    return Target(name, port, ["env", *variables, *(part.replace("{file}", file) for part in SERVE)], {file: config})
+    with_variables = ["env", *variables] if variables else []
+    return Target(name, port, [*with_variables, *(part.replace("{file}", file) for part in SERVE)], {file: config})
 
 
 TARGETS = (
