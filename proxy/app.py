@@ -85,6 +85,7 @@ class App:
         self._fingerprint = _fingerprint(path, loaded)
         self._patient = True  # the drain waits for calls
         self._stop = asyncio.Event()
+        self._reload_asked = asyncio.Event()
         self._telemetry_environment, self._warnings = read_telemetry_environment(environment)
         self._simulated: SimulatedServer | None = None
         self._store: OwnedStore | None = None
@@ -109,13 +110,13 @@ class App:
         config = self._loaded.config
         for warning in [*self._warnings, *notes(config)]:
             log.warning("%s", warning)
-        self._observer = ObserverProcess(self._settings())
-        await self._start_simulated()
+        self._observer = ObserverProcess(_settings(self._loaded))
+        await self._start_simulated(self._loaded)
         clock = SystemClock()
         store = await self._open_store(config)
         bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311  # ids, not secrets: no system call for each
         self._upstream = HttpUpstream()
-        self._gate = Gate(self._runtime(), self._upstream, TcpTunnelDialer(), self._observer.link, clock, bits, store)
+        self._gate = Gate(self._runtime(self._loaded), self._upstream, TcpTunnelDialer(), self._observer.link, clock, bits, store)
         gate = self._gate
         await self._open_shared_keys(config)
         self._server = GateServer(lambda request, reply, tunnel: handle_call(gate, request, reply, tunnel), clock)
@@ -131,22 +132,23 @@ class App:
         self.addresses, self.admin_addresses = _names(listener), _names(admin_listener)
         self._observer.start()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_stop_signal)
+            loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        poll, report = loop.create_task(self._poll()), loop.create_task(self._report())
+        follow, report = loop.create_task(self._follow_file()), loop.create_task(self._report())
         gc.collect()
         gc.set_threshold(*GC_THRESHOLDS)
         gc.freeze()  # what start-up made stays: no collection walks it again
         started(self)
         await self._stop.wait()
-        poll.cancel()
+        follow.cancel()
         await self._drain(listener)
         report.cancel()
         await self._close(admin, admin_listener)
 
-    def _on_stop_signal(self) -> None:
+    def stop(self) -> None:
+        """Drain and end; told once more, don't wait for calls."""
         if self._stop.is_set():
-            self._patient = False  # a second signal: no more waiting
+            self._patient = False
         self._stop.set()
 
     async def _drain(self, listener: asyncio.Server) -> None:
@@ -182,10 +184,10 @@ class App:
 
     # -- configuration ------------------------------------------------------------------------------------------------
 
-    def _runtime(self) -> Runtime:
-        config = self._loaded.config
+    def _runtime(self, loaded: LoadedConfig) -> Runtime:
+        config = loaded.config
         trusted = set(config.telemetry.trust_upstream_context)
-        targets = {name: self._resolved(target, name in trusted) for name, target in self._loaded.targets.items()}
+        targets = {name: self._resolved(target, name in trusted) for name, target in loaded.targets.items()}
         prices = PriceBook(ShippedPrices(read_prices()), config.prices.overrides)
         return Runtime(config, targets, prices, self._telemetry_environment, self._environment)
 
@@ -211,56 +213,60 @@ class App:
             self._shared_keys = shared_keys_for(config, SystemClock(), self._gate.share_keys)
             await self._shared_keys.start()
 
-    def _settings(self) -> bytes:
-        return encode_settings(observer_settings(self._loaded.config, __version__))
-
-    async def _start_simulated(self) -> None:
-        if self._simulated is not None or all(target.base_url for target in self._loaded.targets.values()):
+    async def _start_simulated(self, loaded: LoadedConfig) -> None:
+        if self._simulated is not None or all(target.base_url for target in loaded.targets.values()):
             return
         from proxy.simulated.server import start_simulated  # only where it was asked for
 
         self._simulated = await start_simulated()
 
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_S)
-            if _fingerprint(self._path, self._loaded) != self._fingerprint:
-                self.reload()
-
     def reload(self) -> None:
-        """Load the file again; swap it in whole, or keep the one in force and say why."""
+        """Load the file again, as soon as no other reload is under way: what is in force at the end is the newest."""
+        self._reload_asked.set()
+
+    async def _follow_file(self) -> None:
+        """Reload when asked to, and when a file changed. The only place that does: two at once would open the store twice."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._reload_asked.wait()
+            if self._reload_asked.is_set() or _fingerprint(self._path, self._loaded) != self._fingerprint:
+                self._reload_asked.clear()
+                await self._reload()
+
+    async def _reload(self) -> None:
+        """Swap the file in whole, or keep the configuration in force and say why."""
         self._fingerprint = _fingerprint(self._path, self._loaded)
+        self._reload_error = ""
         try:
             loaded = load(self._path, self._environment)
-        except ConfigError as error:
+            self._reload_error = refused_until_restart(self._loaded.config, loaded.config) or ""
+            if not self._reload_error and loaded.digest != self._loaded.digest:
+                await self._swap(loaded)
+        except (ConfigError, OSError) as error:
             self._reload_error = str(error)
-            log.error("the changed configuration is refused, the last good one goes on:\n%s", error)
+        except Exception as error:
+            self._reload_error = f"{type(error).__name__}: {error}"
+            log.exception("the changed configuration could not be put in force")
             return
-        self._reload_error = refused_until_restart(self._loaded.config, loaded.config) or ""
         if self._reload_error:
-            log.error("the changed configuration is refused, the last good one goes on: %s", self._reload_error)
-            return
-        if loaded.digest == self._loaded.digest:
-            return
-        asyncio.get_running_loop().create_task(self._swap(loaded)).add_done_callback(_raise_failure)
+            log.error("the changed configuration is refused, the last good one goes on:\n%s", self._reload_error)
 
     async def _swap(self, loaded: LoadedConfig) -> None:
-        for key in needs_restart(self._loaded.config, loaded.config):
-            log.warning("%s changed: it takes effect at the next start", key)
-        try:
-            self._gate.store = await self._open_store(loaded.config)
-        except OSError as error:
-            self._reload_error = str(error)
-            log.error("the changed configuration is refused, the last good one goes on: %s", error)
-            return
-        old_settings = self._settings()
-        self._loaded = loaded
+        """Put it in force. What may fail or take its time comes first. Raises OSError."""
+        # A file that was watched before counts as it was before it was read: it may have been written since.
+        fingerprint = {name: self._fingerprint.get(name, mark) for name, mark in _fingerprint(self._path, loaded).items()}
+        store = await self._open_store(loaded.config)
+        await self._start_simulated(loaded)
+        runtime, old, settings = self._runtime(loaded), self._loaded, _settings(loaded)
+        self._loaded, self._fingerprint = loaded, fingerprint
         self._loaded_at_s = SystemClock.time_ns() / 1e9
-        self._fingerprint = _fingerprint(self._path, loaded)
-        await self._start_simulated()
-        self._gate.use(self._runtime())
-        if self._settings() != old_settings:
-            self._observer.renew(self._settings())
+        self._gate.store = store
+        self._gate.use(runtime)
+        if settings != _settings(old):
+            self._observer.renew(settings)
+        for key in needs_restart(old.config, loaded.config):
+            log.warning("%s changed: it takes effect at the next start", key)
         for note in notes(loaded.config):
             log.warning("%s", note)
         log.info("configuration %s is in force", loaded.digest[:12])
@@ -321,11 +327,6 @@ class App:
         }
 
 
-def _raise_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("the changed configuration could not be put in force", exc_info=task.exception())
-
-
 async def _listen(server: Callable[[], asyncio.Protocol], address: str, key: str) -> asyncio.Server:
     where = parse_address(address)
     try:
@@ -342,12 +343,17 @@ def _names(listener: asyncio.Server) -> list[str]:
     return names
 
 
-def _fingerprint(path: str, loaded: LoadedConfig) -> list[tuple[str, int, int]]:
-    marks = []
+def _settings(loaded: LoadedConfig) -> bytes:
+    return encode_settings(observer_settings(loaded.config, __version__))
+
+
+def _fingerprint(path: str, loaded: LoadedConfig) -> dict[str, tuple[int, int]]:
+    """By file that the configuration is read from: when it was written, and its size."""
+    marks = {}
     for name in [path, *loaded.files]:
         with contextlib.suppress(OSError):
             stat = Path(name).stat()
-            marks.append((name, stat.st_mtime_ns, stat.st_size))
+            marks[name] = (stat.st_mtime_ns, stat.st_size)
     return marks
 
 

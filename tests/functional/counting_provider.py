@@ -1,19 +1,18 @@
 """An upstream that answers every chat alike, after a known time, and counts what it began and what it served to the last byte.
 
-Here: the provider that money is counted by. It runs in a thread with a loop of its own. Not here: one that answers as a test wrote down
-(scripted_provider.py).
+Here: the provider that money is counted by. Not here: one that answers as a test wrote down (scripted_provider.py), the server's life
+(threaded_server.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Iterator
 
 from tests.functional.scripted_provider import plain, sse
+from tests.functional.threaded_server import ThreadedServer
 
-WAIT_S = 10.0
 USAGE = b'"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}'
 TOKENS = 15
 MESSAGE = b'{"role":"assistant","content":"Hello"}'
@@ -33,7 +32,7 @@ _HEAD_AND_FIRST, _REST = (
 )
 
 
-class CountingProvider:
+class CountingProvider(ThreadedServer):
     """Answers after `latency_s`, streams with as long a pause after their first event; streams that are held wait for `let_go`."""
 
     def __init__(self, latency_s: float = 0.0) -> None:
@@ -42,14 +41,9 @@ class CountingProvider:
         self.under_way = 0
         self.most_at_once = 0
         self._latency_s = latency_s
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
         self._flows = asyncio.Event()
         self._flows.set()
-        self._server = self._do(asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024))
-        port: int = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+        super().__init__()
 
     def hold(self) -> None:
         """From now on, streams stop after their first event."""
@@ -58,25 +52,6 @@ class CountingProvider:
     def let_go(self) -> None:
         """Streams go on."""
         self._loop.call_soon_threadsafe(self._flows.set)
-
-    def close(self) -> None:
-        """End the server and its connections."""
-
-        async def end() -> None:
-            self._server.close()
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.sleep(0)  # transports close in the loop's next turn
-
-        self._do(end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(WAIT_S)
-        self._loop.close()
-
-    def _do(self, what):
-        return asyncio.run_coroutine_threadsafe(what, self._loop).result(WAIT_S)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -97,7 +72,6 @@ class CountingProvider:
                     await self._answer(reader, writer, b'"stream":true' in body)
                 finally:
                     self.under_way -= 1
-                self.served += 1
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_stream: bool) -> None:
         if is_stream:
@@ -107,6 +81,7 @@ class CountingProvider:
             await asyncio.sleep(self._latency_s)
         if reader.at_eof():  # whoever asked has gone
             raise ConnectionResetError
+        self.served += 1  # before it can be read: who has the reply may ask at once how many were served
         writer.write(_REST if is_stream else ANSWER)
         await writer.drain()
 

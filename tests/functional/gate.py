@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from proxy.observer.ledger.show import run_calls
+
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 20.0
 POLL_S = 0.02
@@ -60,6 +62,7 @@ class RunningGate:
         self.url, self.admin_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.admin_port}"
         self.config_file = self.folder / "postern.yaml"
         self.write_config(config)
+        self._seen = 0  # rows that were there before the test
         self._log = self.folder / "said.txt"
         with self._log.open("w") as log:
             command = [sys.executable, "-m", "proxy", "serve", "--config", str(self.config_file)]
@@ -105,21 +108,32 @@ class RunningGate:
             return report
 
     def ledger(self) -> list[dict[str, Any]]:
-        """The rows that are in the ledger now, oldest first."""
-        shown = postern("calls", "--json", "--limit", "100000", "--config", str(self.config_file))
-        return [json.loads(line) for line in shown.stdout.splitlines() if line.startswith("{")]
+        """The rows that are in the ledger now, oldest first, as `postern calls --json` shows them."""
+        shown: list[str] = []
+        run_calls(str(self.state_dir), follow=False, as_json=True, limit=100_000, write=shown.append, wait=lambda: False)
+        return [json.loads(line) for line in shown if line.startswith("{")]
 
     def rows(self, count: int) -> list[dict[str, Any]]:
-        """Exactly `count` rows, once all that was recorded is safe."""
+        """Exactly `count` rows, once all that was recorded is safe; without those that were there at `begin_anew`."""
 
         def settled() -> bool:
             observer = self.status()["observer"]
-            return bool(observer["acknowledged"] >= count and observer["queued"] == 0)
+            return bool(observer["acknowledged"] >= self._seen + count and observer["queued"] == 0)
 
         self.until(settled, f"{count} rows")
-        rows = self.ledger()
+        rows = self.ledger()[self._seen :]
         assert len(rows) == count, rows
         return rows
+
+    def begin_anew(self) -> None:
+        """For a gate that tests share: from now on, `rows` are those of this test."""
+
+        def quiet() -> bool:
+            report = self.status()
+            return bool(report["calls"]["in_flight"] == report["observer"]["queued"] == 0)
+
+        self.until(quiet, "quiet")
+        self._seen = len(self.ledger())
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End it in good order: exit code 0 and nothing that looks like a fault of ours on its standard error."""

@@ -1,6 +1,6 @@
 """An upstream that answers byte for byte what a test wrote down, and remembers byte for byte what it was sent.
 
-It runs in a thread with a loop of its own, so that tests with blocking clients can use it too.
+Here: scripts and what plays them. Not here: the server's life (threaded_server.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from itertools import chain, cycle, repeat
 from typing import Literal
 
-WAIT_S = 10.0
+from tests.functional.threaded_server import WAIT_S, ThreadedServer
+
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 Cut = Literal["close", "reset", "stall"]
 
@@ -82,22 +83,14 @@ def plain(body: bytes, status: bytes = b"200 OK", *fields: bytes) -> bytes:
     return b"\r\n".join([b"HTTP/1.1 " + status, *lines, b"Content-Length: %d" % len(body)]) + b"\r\n\r\n" + body
 
 
-class ScriptedProvider:
+class ScriptedProvider(ThreadedServer):
     """Answers each request with the next script; the last one serves all that follow."""
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
         self._scripts: Iterator[Sequence[Step]] = repeat([plain(b"{}")])
         self._connections: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._server = self._listening(0)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def _listening(self, port: int) -> asyncio.Server:
-        return asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", port), self._loop).result(WAIT_S)
+        super().__init__()
 
     def script(self, *scripts: Sequence[Step]) -> None:
         """What the next requests are answered with; forgets the requests so far."""
@@ -117,7 +110,7 @@ class ScriptedProvider:
             for connection in self._connections:
                 connection.cancel()
 
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(WAIT_S)
+        self._do(end())
 
     def come_back(self) -> None:
         """Listen again, at the same port."""
@@ -126,21 +119,6 @@ class ScriptedProvider:
     @property
     def last(self) -> Exchange:
         return self.exchanges[-1]
-
-    def close(self) -> None:
-        """End the server and its connections."""
-
-        async def end() -> None:
-            self._server.close()
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(end(), self._loop).result(WAIT_S)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(WAIT_S)
-        self._loop.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

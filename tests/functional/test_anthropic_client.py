@@ -9,7 +9,7 @@ import anthropic
 import pytest
 
 from tests.functional.gate import RunningGate, running_gate
-from tests.functional.scripted_provider import ScriptedProvider, plain, scripted_provider, sse
+from tests.functional.scripted_provider import ScriptedProvider, plain, sse
 
 HELLO: Any = [{"role": "user", "content": "Hello, who are you?"}]
 FAST = {"x-sim": "lat=0,d=0"}
@@ -17,13 +17,7 @@ MODEL = "sim/claude-sonnet-5"
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with scripted_provider() as running:
-        yield running
-
-
-@pytest.fixture
-def gate(provider: ScriptedProvider) -> Iterator[RunningGate]:
+def shared_gate(provider: ScriptedProvider) -> Iterator[RunningGate]:
     config = f"""
 targets:
   sim: {{provider: simulated}}

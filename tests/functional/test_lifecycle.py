@@ -13,7 +13,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ HELLO: Any = [{"role": "user", "content": "Hello"}]
 FIRST = b'data: {"id":"c","model":"gpt-4o-mini","choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
 LAST = b'data: {"id":"c","model":"gpt-4o-mini","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 LOAD_CALLS = 300
-A_MOMENT_S = 0.25  # records leave the gate every 0.01 s; the machine may be busy
+MOST_IN_A_MOMENT = 50  # calls that four clients see the end of in 0.01 s, after which a record has left the gate, and some more
 
 
 @pytest.fixture
@@ -201,12 +200,12 @@ def test_stopped_observer_holds_no_call_up() -> None:
 
 
 def test_gate_killed_under_load_leaves_every_call_that_was_over_a_moment_before() -> None:
-    over: list[tuple[float, str]] = []  # when a call was over for its client, and which
+    over: list[str] = []  # calls, in the order in which they were over for their clients
 
     def run() -> None:
         with contextlib.suppress(OSError, http.client.HTTPException):
             while True:
-                over.append((time.monotonic(), call_id_of_next(gate)))
+                over.append(call_id_of_next(gate))
 
     with running_gate(SIM) as gate:
         observer = gate.status()["observer"]["pid"]
@@ -214,14 +213,13 @@ def test_gate_killed_under_load_leaves_every_call_that_was_over_a_moment_before(
         for thread in threads:
             thread.start()
         gate.until(lambda: len(over) > LOAD_CALLS, "under load")
-        killed_s = time.monotonic()
         gate.process.kill()
         gate.process.wait(10)
         for thread in threads:
             thread.join()
         gate.until(lambda: _is_gone(observer), "ended by itself")
         kept = {row["call_id"] for row in gate.ledger()}
-        assert {call_id for over_s, call_id in over if over_s < killed_s - A_MOMENT_S} - kept == set()
+        assert set(over[:-MOST_IN_A_MOMENT]) - kept == set()
         assert_sound(gate.state_dir)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,7 @@ import openai
 import pytest
 
 from tests.functional.gate import RunningGate, running_gate
-from tests.functional.scripted_provider import Gate, ScriptedProvider, chunk, plain, scripted_provider, sse
+from tests.functional.scripted_provider import Gate, ScriptedProvider, chunk, plain, sse
 from tests.streams import CHAT_USAGE, STREAMS
 
 HELLO: Any = [{"role": "user", "content": "Hello, who are you?"}]
@@ -22,16 +23,11 @@ WEATHER: Any = {
     "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
 }
 DISCONNECT_S = 0.1
+TRIES = 5  # of what takes so long: a busy machine may stall now and then, a gate that waits for something always does
 
 
 @pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with scripted_provider() as running:
-        yield running
-
-
-@pytest.fixture
-def gate(provider: ScriptedProvider) -> Iterator[RunningGate]:
+def shared_gate(provider: ScriptedProvider) -> Iterator[RunningGate]:
     config = f"""
 targets:
   sim: {{provider: simulated}}
@@ -70,6 +66,7 @@ def test_chat_is_answered_and_its_cost_told_alike_in_header_and_ledger(client: o
 def test_stream_shows_no_sign_of_the_usage_that_postern_asked_for(client: openai.OpenAI, gate: RunningGate) -> None:
     with client.chat.completions.create(model=MODEL, messages=HELLO, stream=True) as stream:
         chunks = list(stream)
+    assert chunks
     assert all(chunk.choices for chunk in chunks)
     assert all("usage" not in chunk.model_fields_set for chunk in chunks)
     (row,) = gate.rows(1)
@@ -157,18 +154,25 @@ def test_client_that_leaves_frees_the_upstream_at_once_and_is_billed_for_what_ca
 ) -> None:
     events = [event + b"\n\n" for event in STREAMS["openai chat"].asked.split(b"\n\n")[:-1]]
     provider.script([*sse(*events[: chunks + 1])[:-1], "stall"])
-    stream = client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True)
-    for _ in range(chunks):
-        next(stream)
-    stream.close()
-    left_at_s = time.monotonic()
+    took_s = []
+    for _ in range(TRIES):
+        stream = client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True)
+        for _ in range(chunks):
+            next(stream)
+        stream.close()
+        took_s.append(until_gone_s(provider, time.monotonic()))
+    assert min(took_s) < DISCONNECT_S
+    for row in gate.rows(TRIES):
+        assert (row["outcome"], row["usage_source"]) == ("abandoned", "tokenizer")
+        assert row["input_tokens"] > 0
+        assert row["cost_usd"] > 0
+
+
+def until_gone_s(provider: ScriptedProvider, left_at_s: float) -> float:
+    """How long after the client left, at `left_at_s` of the monotonic clock, its provider was left."""
     assert provider.last.gone.wait(5)
     assert provider.last.gone_at_s is not None
-    assert provider.last.gone_at_s - left_at_s < DISCONNECT_S
-    (row,) = gate.rows(1)
-    assert (row["outcome"], row["usage_source"]) == ("abandoned", "tokenizer")
-    assert row["input_tokens"] > 0
-    assert row["cost_usd"] > 0
+    return provider.last.gone_at_s - left_at_s
 
 
 def test_client_that_leaves_after_the_end_mark_has_all_of_it(client: openai.OpenAI, gate: RunningGate, provider: ScriptedProvider) -> None:
@@ -179,18 +183,22 @@ def test_client_that_leaves_after_the_end_mark_has_all_of_it(client: openai.Open
     assert (row["outcome"], row["usage_source"], row["output_tokens"]) == ("succeeded", "provider", 7)
 
 
-def test_client_that_leaves_before_the_reply_frees_the_upstream_at_once(gate: RunningGate, provider: ScriptedProvider) -> None:
+async def test_client_that_leaves_before_the_reply_frees_the_upstream_at_once(gate: RunningGate, provider: ScriptedProvider) -> None:
     provider.script(["stall"])
-    with openai.OpenAI(base_url=f"{gate.url}/v1", api_key=CLIENT_KEY, timeout=0.3, max_retries=0) as impatient:
-        with pytest.raises(openai.APITimeoutError):
-            impatient.chat.completions.create(model="gpt-4o", messages=HELLO)
-        left_at_s = time.monotonic()
-    assert provider.last.gone.wait(5)
-    assert provider.last.gone_at_s is not None
-    assert provider.last.gone_at_s - left_at_s < DISCONNECT_S
-    (row,) = gate.rows(1)
-    assert row["outcome"] == "abandoned"
-    assert row["cost_usd"] > 0
+    took_s = []
+    for number in range(1, TRIES + 1):
+        async with openai.AsyncOpenAI(base_url=f"{gate.url}/v1", api_key=CLIENT_KEY, timeout=10, max_retries=0) as client:
+            waiting = asyncio.create_task(client.chat.completions.create(model="gpt-4o", messages=HELLO))
+            await asyncio.to_thread(gate.until, lambda number=number: len(provider.exchanges) == number, "asked")
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            left_at_s = time.monotonic()
+        took_s.append(await asyncio.to_thread(until_gone_s, provider, left_at_s))
+    assert min(took_s) < DISCONNECT_S
+    for row in gate.rows(TRIES):
+        assert row["outcome"] == "abandoned"
+        assert row["cost_usd"] > 0
 
 
 def test_refusals_of_our_own_raise_the_clients_exceptions_and_are_not_retried(client: openai.OpenAI, gate: RunningGate) -> None:
@@ -239,6 +247,7 @@ def test_usage_of_a_stream_is_read_however_the_provider_pauses(
     with client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True) as stream:
         pause.open()
         chunks = list(stream)
+    assert chunks
     assert all(chunk.choices for chunk in chunks)
     assert b'"include_usage":true' in provider.last.body
     (row,) = gate.rows(1)

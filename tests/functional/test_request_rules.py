@@ -10,7 +10,7 @@ import pytest
 
 from tests.functional.gate import RunningGate, running_gate
 from tests.functional.raw_http import exchange, head, post
-from tests.functional.scripted_provider import ScriptedProvider, plain, scripted_provider
+from tests.functional.scripted_provider import ScriptedProvider, plain
 
 REPLY = (
     b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-5-nano","choices":[{"index":0,"message":{"role":"assistant",'
@@ -24,12 +24,6 @@ routes:
     to: [{{target: openai, model: gpt-5-nano}}]
     request: {{set: {{service_tier: flex}}, clamp: {{max_completion_tokens: 800}}}}
 """
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with scripted_provider() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

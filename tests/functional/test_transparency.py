@@ -14,7 +14,7 @@ import pytest
 
 from tests.functional.gate import RunningGate, running_gate
 from tests.functional.raw_http import Connection, Reply, chunked, exchange, head, post
-from tests.functional.scripted_provider import SSE_HEAD, Gate, ScriptedProvider, Step, chunk, plain, scripted_provider
+from tests.functional.scripted_provider import SSE_HEAD, Gate, ScriptedProvider, Step, chunk, plain
 from tests.streams import STREAMS, StreamCase
 
 try:
@@ -35,12 +35,6 @@ CHAT_REPLY = (
 )
 PIECES = 6
 DOWNLOAD_BYTES = 20 << 20
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[ScriptedProvider]:
-    with scripted_provider() as running:
-        yield running
 
 
 def config(provider: ScriptedProvider, *providers: str, more: str = "") -> str:

@@ -1,15 +1,14 @@
-"""Shorthands that scripts are written in: requests, replies, and the configuration that most of them run under.
+"""Shorthands that scripts are written in: the configurations that most of them run under, and what a client sends.
 
-Here: values only. Not here: what plays them (fakes.py).
+Here: values only. Not here: replies (replies.py), budgets (spending_scripts.py), what plays them (world.py).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from proxy.call import HeaderList
-from tests.pipeline.fakes import Reply, Step
+from tests.pipeline.replies import JSON_TYPE
 from tests.pipeline.world import Request
 
 CONFIG = """
@@ -42,12 +41,13 @@ routes: [{name: both, to: [first, second], failover: {attempts: 3}}]
 """
 """The second stands in for the first, at the same price."""
 
-USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
-USAGE_NUSD = 100 * 2_000 + 20 * 8_000
-USAGE_USD = "0.00036"
-JSON_TYPE: HeaderList = [(b"Content-Type", b"application/json")]
-SSE_TYPE: HeaderList = [(b"Content-Type", b"text/event-stream; charset=utf-8")]
-DONE = b"data: [DONE]\n\n"
+EXPLAIN: HeaderList = [(b"x-postern-explain", b"1")]
+"""The header that asks for the decision instead of a reply."""
+
+
+def bearer(key: bytes) -> HeaderList:
+    """The header in which a client shows its key."""
+    return [(b"Authorization", b"Bearer " + key)]
 
 
 def posted(body: object, target: str = "/v1/chat/completions", headers: HeaderList | None = None, **more: object) -> Request:
@@ -68,45 +68,17 @@ def chat_stream(body: dict[str, object] | None = None, asks: bool = True, **more
     return chat(body={"stream": True} | options | (body or {}), **more)  # type: ignore[arg-type]
 
 
-def json_reply(document: object, status: int = 200, headers: HeaderList | None = None, has_length: bool = True) -> Reply:
-    """A JSON document, or bytes as they are, in one piece; without a length it is chunked."""
-    data = document if isinstance(document, bytes) else json.dumps(document).encode()
-    length = [(b"Content-Length", b"%d" % len(data))] if has_length else []
-    return Reply(status, JSON_TYPE + length + (headers or []), [data])
+def hedged(config: str) -> str:
+    """TWO_TARGETS, or what was made of it: the second is asked too when the first takes its time."""
+    return config.replace("failover:", "hedge: {after: 2s, max_ratio: 100%}, failover:")
 
 
-def failure(status: int, code: str | None = None, kind: str | None = None, headers: HeaderList | None = None) -> Reply:
-    """An error in OpenAI's envelope."""
-    return json_reply({"error": {"message": "No.", "type": kind, "param": None, "code": code}}, status, headers)
+def continued(config: str) -> str:
+    """TWO_TARGETS, or what was made of it: a stream that breaks is gone on with."""
+    return config.replace("failover: {", "failover: {continue_midstream: true, ")
 
 
-def chat_reply(usage: dict[str, int] | None = USAGE) -> dict[str, object]:
-    """A chat completion."""
-    choice = {"index": 0, "message": {"role": "assistant", "content": "Hello!"}, "finish_reason": "stop"}
-    return {"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06", "choices": [choice]} | ({"usage": usage} if usage else {})
-
-
-def sse(*steps: Step, headers: HeaderList | None = None) -> Reply:
-    """A stream of events."""
-    return Reply(200, SSE_TYPE + (headers or []), steps)
-
-
-def event(document: object) -> bytes:
-    """One event."""
-    return b"data: %b\n\n" % json.dumps(document, separators=(",", ":")).encode()
-
-
-def delta(content: str, finish_reason: str | None = None, **more: object) -> bytes:
-    """One chunk of a chat stream, as an event."""
-    choices = [{"index": 0, "delta": {"content": content} if content else {}, "finish_reason": finish_reason}]
-    return event({"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06", "choices": choices} | more)
-
-
-def usage_chunk(usage: dict[str, int] = USAGE) -> bytes:
-    """The chunk that `include_usage` adds."""
-    return event({"id": "chatcmpl-1", "model": "gpt-4o-2024-08-06", "choices": [], "usage": usage})
-
-
-def in_pieces(data: bytes, size: int) -> Sequence[bytes]:
-    """Bytes as they might arrive."""
-    return [data[start : start + size] for start in range(0, len(data), size)]
+def mirrored(config: str, price: str = "{per_million: {input: 2, output: 8}}") -> str:
+    """TWO_TARGETS, or what was made of it: each call is copied to a third one, `local`."""
+    with_local = config.replace("routes:", f"  local: {{provider: ollama, price: {price}}}\nroutes:")
+    return with_local.replace("failover:", "mirror: {to: [{target: local, model: small}]}, failover:")

@@ -5,14 +5,13 @@ Here: configurations and what they come to. Not here: what plays them (world.py)
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-
 from proxy.call import HeaderList
 from tests.pipeline.scripts import CONFIG, TWO_TARGETS, chat
-from tests.pipeline.world import Played, PlayedBeside, Request
+from tests.pipeline.world import Request
 
 USD = 10**9  # nano-USD
+DAY_USD, DAY_TOKENS = "day:usd:all", "day:tokens:all"
+"""The accounts of `budget`."""
 BY_REQUEST = CONFIG.replace("{per_million: {input: 2, output: 8}}", "{per_request: 0.12}")
 """A call costs 0.12 USD, whatever it says: its bound is what it costs."""
 BY_REQUEST_NUSD = 120_000_000
@@ -49,14 +48,3 @@ def bound_tokens(request: Request, output_tokens: int = MAX_TOKENS) -> int:
 def bound_nusd(request: Request, output_tokens: int = MAX_TOKENS) -> int:
     """The most that a call can cost at 2 and 8 USD a million."""
     return (bound_tokens(request, output_tokens) - output_tokens) * 2_000 + output_tokens * 8_000
-
-
-def error(played: Played | PlayedBeside) -> Mapping[str, object]:
-    """What the client was told instead of a reply."""
-    told: Mapping[str, object] = json.loads(played.client.body)["error"]
-    return told
-
-
-def cost_nusd(played: Played | PlayedBeside) -> int:
-    """What the record says that the call cost; what isn't known is left out."""
-    return sum(attempt.cost.total_nusd for attempt in played.record.attempts if attempt.cost is not None)

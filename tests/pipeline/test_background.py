@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from proxy.call import Outcome
 from tests.pipeline.fakes import Reply
-from tests.pipeline.scripts import CONFIG, JSON_TYPE, chat, chat_reply, event, json_reply, posted, sse
-from tests.pipeline.world import Played, Request, World
+from tests.pipeline.replies import GOOD, JSON_TYPE, event, json_reply, sse
+from tests.pipeline.scripts import CONFIG, chat, posted
+from tests.pipeline.world import Request, World, world_under
 
 QUEUED = {"id": "resp_1", "object": "response", "status": "queued", "background": True, "usage": None}
 DONE = QUEUED | {"status": "completed", "model": "gpt-4o", "usage": {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}}
@@ -19,34 +19,25 @@ COST_NUSD = 360_000
 CREATE = posted({"model": "gpt-4o", "input": "x", "background": True}, "/v1/responses")
 READ = Request("GET", "/v1/responses/resp_1")
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG) as created:
-        yield created
-
-
-def cost_nusd(played: Played) -> int | None:
-    cost = played.record.attempts[0].cost
-    return cost.total_nusd if cost else None
+world = world_under(CONFIG)
 
 
 def test_a_background_response_is_billed_by_the_first_completed_read_and_never_again(world: World) -> None:
     created = world.call(CREATE, json_reply(QUEUED))
-    assert (cost_nusd(created), created.record.attempts[0].uncounted) == (None, None)
+    assert (created.cost_nusd, created.record.attempts[0].uncounted) == (None, None)
     waiting = world.call(READ, json_reply(QUEUED | {"status": "in_progress"}))
-    assert (cost_nusd(waiting), waiting.record.billable) == (None, False)
+    assert (waiting.cost_nusd, waiting.record.billable) == (None, False)
     first = world.call(READ, json_reply(DONE))
-    assert (cost_nusd(first), first.record.billable) == (COST_NUSD, True)
+    assert (first.cost_nusd, first.record.billable) == (COST_NUSD, True)
     assert first.client.body == json.dumps(DONE).encode()
     again = world.call(READ, json_reply(DONE))
-    assert (cost_nusd(again), again.record.billable) == (None, False)
+    assert (again.cost_nusd, again.record.billable) == (None, False)
 
 
 def test_reading_a_response_that_was_billed_when_made_bills_nothing(world: World) -> None:
     made = world.call(posted({"model": "gpt-4o", "input": "x"}, "/v1/responses"), json_reply(DONE))
     read = world.call(READ, json_reply(DONE))
-    assert (cost_nusd(made), cost_nusd(read)) == (COST_NUSD, None)
+    assert (made.cost_nusd, read.cost_nusd) == (COST_NUSD, None)
 
 
 def test_a_streamed_replay_is_not_billed(world: World) -> None:
@@ -54,13 +45,13 @@ def test_a_streamed_replay_is_not_billed(world: World) -> None:
     stream = [event({"type": "response.output_text.delta", "delta": "Hi"}), event({"type": "response.completed", "response": DONE})]
     played = world.call(Request("GET", "/v1/responses/resp_1?stream=true"), sse(*stream))
     assert played.client.pieces == stream
-    assert (cost_nusd(played), played.record.billable, played.record.outcome) == (None, False, Outcome.SUCCEEDED)
+    assert (played.cost_nusd, played.record.billable, played.record.outcome) == (None, False, Outcome.SUCCEEDED)
 
 
 def test_a_streamed_read_bills_a_background_response_once(world: World) -> None:
     world.call(CREATE, json_reply(QUEUED))
     stream = sse(event({"type": "response.completed", "response": DONE}))
-    costs = [cost_nusd(world.call(Request("GET", "/v1/responses/resp_1?stream=true"), stream)) for _ in range(2)]
+    costs = [world.call(Request("GET", "/v1/responses/resp_1?stream=true"), stream).cost_nusd for _ in range(2)]
     assert costs == [COST_NUSD, None]
 
 
@@ -69,22 +60,22 @@ def test_every_background_response_is_billed_by_its_own_read(world: World) -> No
     world.call(CREATE, json_reply(QUEUED | {"id": "resp_2"}))
     second = world.call(Request("GET", "/v1/responses/resp_2"), json_reply(DONE | {"id": "resp_2"}))
     first = world.call(READ, json_reply(DONE))
-    assert (cost_nusd(first), cost_nusd(second)) == (COST_NUSD, COST_NUSD)
+    assert (first.cost_nusd, second.cost_nusd) == (COST_NUSD, COST_NUSD)
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/files", "/v1/batches/b", "/v1/chat/completions/c"])
 def test_reads_are_free_whatever_they_hold(world: World, path: str) -> None:
-    assert cost_nusd(world.call(Request("GET", path), json_reply(chat_reply()))) is None
+    assert world.call(Request("GET", path), GOOD).cost_nusd is None
 
 
 def test_a_gzipped_request_is_read_and_passes_as_it_is(world: World) -> None:
     packed = gzip.compress(json.dumps({"model": "gpt-4o", "messages": [], "temperature": 0.5}).encode())
-    played = world.call(posted(packed, headers=[(b"Content-Encoding", b"gzip")]), json_reply(chat_reply()))
+    played = world.call(posted(packed, headers=[(b"Content-Encoding", b"gzip")]), GOOD)
     assert played.sent[0].body == packed
     assert played.sent[0].values("content-encoding") == [b"gzip"]
     assert played.record.facts
     assert (played.record.requested_model, played.record.facts.temperature) == ("gpt-4o", 0.5)
-    assert cost_nusd(played) == COST_NUSD
+    assert played.cost_nusd == COST_NUSD
 
 
 @pytest.mark.parametrize("routed", [False, True])
@@ -100,7 +91,7 @@ def test_a_gzipped_stream_request_is_not_edited_in_its_packed_form(routed: bool)
 
 
 def test_a_request_in_an_unknown_coding_passes_unread(world: World) -> None:
-    played = world.call(posted(b"\x01\x02", headers=[(b"Content-Encoding", b"snappy")]), json_reply(chat_reply()))
+    played = world.call(posted(b"\x01\x02", headers=[(b"Content-Encoding", b"snappy")]), GOOD)
     assert (played.sent[0].body, played.record.requested_model) == (b"\x01\x02", None)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from proxy.pipeline import held_responses
 from proxy.pipeline.held_responses import HeldResponses
 from tests.pipeline.fakes import LEAVES
-from tests.pipeline.scripts import CONFIG, USAGE_NUSD, event, json_reply, posted, sse
-from tests.pipeline.spending_scripts import USD, bound_nusd, budget
+from tests.pipeline.replies import USAGE_NUSD, event, json_reply, sse
+from tests.pipeline.scripts import CONFIG, posted
+from tests.pipeline.spending_scripts import DAY_USD, USD, bound_nusd, budget
 from tests.pipeline.world import Request, World
 
-DAY_USD, DAY_TOKENS = "day:usd:all", "day:tokens:all"
 MAX_TOKENS = 50
 BODY: dict[str, object] = {"model": "gpt-4o", "input": "x", "background": True, "max_output_tokens": MAX_TOKENS}
 CREATE = posted(BODY, "/v1/responses")
@@ -22,6 +22,9 @@ def response(status: str, number: int = 1, **more: object) -> dict[str, object]:
 
 
 QUEUED, DONE = response("queued"), response("completed", usage=USAGE)
+STREAMED = posted(BODY | {"stream": True}, "/v1/responses")
+CREATED = event({"type": "response.created", "response": response("in_progress")})
+FINISHED = event({"type": "response.completed", "response": DONE})
 
 
 def test_a_response_in_the_background_is_held_until_a_read_bills_it_and_counts_once() -> None:
@@ -55,22 +58,16 @@ def test_one_that_failed_gives_back_what_was_held() -> None:
 
 
 def test_a_streamed_one_whose_client_left_is_held_until_it_is_read() -> None:
-    streamed = posted(BODY | {"stream": True}, "/v1/responses")
-    created = event({"type": "response.created", "response": response("in_progress")})
-    finished = event({"type": "response.completed", "response": DONE})
     with World(CONFIG + budget("{usd: 1}")) as world:
-        world.call(streamed, sse(created, LEAVES))
-        assert world.store.held(DAY_USD) == bound_nusd(streamed, MAX_TOKENS)
-        world.call(Request("GET", "/v1/responses/resp_1?stream=true"), sse(finished))
+        world.call(STREAMED, sse(CREATED, LEAVES))
+        assert world.store.held(DAY_USD) == bound_nusd(STREAMED, MAX_TOKENS)
+        world.call(Request("GET", "/v1/responses/resp_1?stream=true"), sse(FINISHED))
         assert (world.store.held(DAY_USD), world.store.spent(DAY_USD)) == (0, USAGE_NUSD)
 
 
 def test_a_streamed_one_that_came_whole_is_settled_at_once() -> None:
-    streamed = posted(BODY | {"stream": True}, "/v1/responses")
-    created = event({"type": "response.created", "response": response("in_progress")})
-    finished = event({"type": "response.completed", "response": DONE})
     with World(CONFIG + budget("{usd: 1}")) as world:
-        world.call(streamed, sse(created, finished))
+        world.call(STREAMED, sse(CREATED, FINISHED))
         assert (world.store.held(DAY_USD), world.store.spent(DAY_USD)) == (0, USAGE_NUSD)
 
 

@@ -7,35 +7,22 @@ import json
 import pytest
 
 from tests.pipeline.fakes import LEAVES, Reply, Wait, broken
-from tests.pipeline.scripts import (
-    CONFIG,
-    DONE,
-    JSON_TYPE,
-    USAGE,
-    USAGE_NUSD,
-    chat,
-    chat_reply,
-    chat_stream,
-    delta,
-    event,
-    json_reply,
-    posted,
-    sse,
-)
+from tests.pipeline.replies import BYE, DONE, GOOD, JSON_TYPE, USAGE, USAGE_NUSD, delta, event, json_reply, sse
+from tests.pipeline.scripts import CONFIG, chat, chat_stream, posted
 from tests.pipeline.spending_scripts import (
     BY_REQUEST,
     BY_REQUEST_NUSD,
+    DAY_TOKENS,
+    DAY_USD,
     MAX_TOKENS,
     USD,
     bound_nusd,
     bound_tokens,
     budget,
-    cost_nusd,
     limited,
 )
 from tests.pipeline.world import Request, World
 
-DAY_USD, DAY_TOKENS = "day:usd:all", "day:tokens:all"
 BOTH = budget("{usd: 1, tokens: 10000}")
 PROMPT = "x" * 400
 """A hundred tokens, as they are estimated."""
@@ -66,7 +53,7 @@ def said(text: str) -> dict[str, object]:
     ("request_", "reply"),
     [
         (asking(), json_reply(said(TEXT))),
-        (streamed(), sse(delta(TEXT), delta("", "stop"), DONE)),
+        (streamed(), sse(delta(TEXT), BYE, DONE)),
         (streamed(), sse(delta(TEXT), broken())),
         (streamed(), sse(delta(TEXT), LEAVES)),
     ],
@@ -76,7 +63,7 @@ def test_usage_that_nobody_told_is_estimated_from_what_was_sent_and_received(req
     with World(CONFIG + BOTH) as world:
         played = world.call(request_, reply)
         assert (world.store.spent(DAY_USD), world.store.spent(DAY_TOKENS)) == (100 * 2_000 + 30 * 8_000, 130)
-    assert cost_nusd(played) == 0, "the ledger's own count comes later"
+    assert played.cost_nusd is None, "the ledger's own count comes later"
     assert played.record.attempts[0].uncounted is not None
 
 
@@ -105,7 +92,7 @@ def test_of_a_reply_that_can_not_be_read_all_of_the_bound_counts() -> None:
 def test_a_price_by_the_request_is_exact_without_any_usage() -> None:
     with World(BY_REQUEST + budget()) as world:
         played = world.call(chat(), json_reply(said(TEXT)))
-        assert world.store.spent(DAY_USD) == BY_REQUEST_NUSD == cost_nusd(played)
+        assert world.store.spent(DAY_USD) == BY_REQUEST_NUSD == played.cost_nusd
 
 
 def test_a_price_by_time_is_charged_for_the_time_until_the_reply_came() -> None:
@@ -113,7 +100,8 @@ def test_a_price_by_time_is_charged_for_the_time_until_the_reply_came() -> None:
     late = Reply(200, JSON_TYPE, [json.dumps(said(TEXT)).encode()], [Wait(5)])
     with World(hourly + budget()) as world:
         played = world.call(chat(), late)
-        assert 5_000_000 <= world.store.spent(DAY_USD) == cost_nusd(played) < 5_001_000
+        assert 5_000_000 <= world.store.spent(DAY_USD) < 5_001_000
+        assert world.store.spent(DAY_USD) == played.cost_nusd
 
 
 def test_a_message_cut_in_between_pays_for_what_came_of_it() -> None:
@@ -136,7 +124,7 @@ def test_a_message_that_fails_before_its_first_content_pays_for_what_was_told() 
     with World(claude) as world:
         played = world.call(request, sse(event(start), event(error)))
         assert (world.store.spent(DAY_USD), world.store.spent(DAY_TOKENS)) == (70 * 2_000 + 8_000, 71)
-    assert cost_nusd(played) == 70 * 2_000 + 8_000
+    assert played.cost_nusd == 70 * 2_000 + 8_000
 
 
 def test_a_message_that_an_error_of_our_own_ends_pays_for_what_was_told() -> None:
@@ -154,16 +142,16 @@ def test_a_message_that_an_error_of_our_own_ends_pays_for_what_was_told() -> Non
 def test_calls_without_a_bound_are_let_in_while_something_is_left_and_settled_with_what_they_cost() -> None:
     boundless = chat(body={"model": "my-own"})
     with World(CONFIG + budget(f"{{usd: {2 * USAGE_NUSD / USD}}}")) as world:
-        played = [world.call(boundless, json_reply(chat_reply())) for _ in range(2)]
+        played = [world.call(boundless, GOOD) for _ in range(2)]
         refused = world.call(boundless)
         assert world.store.reserved[DAY_USD] == 0
-        assert world.store.spent(DAY_USD) == sum(cost_nusd(one) for one in played)
+        assert world.store.spent(DAY_USD) == sum(one.cost_nusd or 0 for one in played)
     assert ([one.record.status for one in played], refused.record.status) == ([200, 200], 429)
 
 
 def test_an_unknown_price_counts_as_none_and_its_tokens_as_told() -> None:
     with World(UNPRICED + BOTH) as world:
-        played = world.call(limited({"model": "mine", "max_tokens": 5}), json_reply(chat_reply()))
+        played = world.call(limited({"model": "mine", "max_tokens": 5}), GOOD)
         assert (world.store.spent(DAY_USD), world.store.spent(DAY_TOKENS)) == (0, USAGE["total_tokens"])
     assert played.record.attempts[0].unpriced
 
@@ -172,8 +160,8 @@ def test_an_unknown_price_is_refused_once_nothing_is_left() -> None:
     two = 'targets:\n  flat: {provider: openai, credential: sk-target, price: {per_request: 1}}\n  mine: {provider: compatible, base_url: "https://up.example/v1"}\n'
     routes = "routes: [{name: mine, match: {model: mine}, to: [mine]}, {name: flat, to: [flat]}]\n"
     with World(two + routes + budget("{usd: 1}")) as world:
-        assert world.call(chat(body={"model": "mine"}), json_reply(chat_reply())).record.status == 200
-        assert world.call(chat(), json_reply(chat_reply())).record.status == 200
+        assert world.call(chat(body={"model": "mine"}), GOOD).record.status == 200
+        assert world.call(chat(), GOOD).record.status == 200
         assert world.call(chat(body={"model": "mine"})).record.status == 429
 
 
@@ -185,7 +173,7 @@ def test_embeddings_hold_their_input_and_pay_for_what_was_counted() -> None:
     with World(CONFIG + BOTH) as world:
         played = world.call(request, json_reply({"data": [], "usage": {"prompt_tokens": 7, "total_tokens": 7}}))
         assert world.store.reserved[DAY_TOKENS] == bound_tokens(request, 0)
-        assert (world.store.spent(DAY_USD), world.store.spent(DAY_TOKENS)) == (7 * 2_000, 7) == (cost_nusd(played), 7)
+        assert (world.store.spent(DAY_USD), world.store.spent(DAY_TOKENS)) == (7 * 2_000, 7) == (played.cost_nusd, 7)
 
 
 def test_completions_hold_their_output_for_each_prompt() -> None:
@@ -231,7 +219,7 @@ def test_an_upload_is_not_read_and_pays_for_the_usage_that_is_told() -> None:
         assert not played.body.was_read_whole
         assert (world.store.reserved[DAY_USD], world.store.reserved["day:requests:all"]) == (0, 1)
         assert (world.store.spent(DAY_TOKENS), world.store.spent("day:requests:all")) == (20, 1)
-        assert world.store.spent(DAY_USD) == cost_nusd(played) > 0
+        assert 0 < world.store.spent(DAY_USD) == played.cost_nusd
 
 
 @pytest.mark.parametrize("target", ["/v1/models", "/v1/files", "/v1/responses/resp_1", "/v1/batches"])

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from tests.pipeline.fakes import Reply, Wait
-from tests.pipeline.scripts import JSON_TYPE, chat_reply, json_reply
-from tests.pipeline.spending_scripts import BY_REQUEST, BY_REQUEST_NUSD, TENANT, USD, budget, limited, of_tenant
-from tests.pipeline.world import Played, World
+from tests.pipeline.fakes import Reply
+from tests.pipeline.replies import GOOD, late
+from tests.pipeline.spending_scripts import BY_REQUEST, BY_REQUEST_NUSD, DAY_USD, TENANT, USD, budget, limited, of_tenant
+from tests.pipeline.world import World
 
-GOOD = json_reply(chat_reply())
-DAY_USD = "day:usd:all"
 TARGETS = (
     TENANT
     + """
@@ -21,19 +19,15 @@ LATE = "routes:\n  - {name: late, match: {budget_used: {budget: day, over: 25%}}
 EARLY = "routes:\n  - {name: early, match: {budget_used: {budget: day, under: 25%}}, to: [best]}\n  - {name: all, to: [free]}\n"
 
 
-def asked(played: Played) -> list[str]:
-    return [sent.target.name for sent in played.sent]
-
-
 # --------------------------------------------------------------------------------------------------------------- routes
 
 
 def test_a_route_for_when_much_of_a_budget_is_used_takes_calls_from_then_on() -> None:
     with World(TARGETS + LATE + budget("{usd: 0.4}")) as world:
-        assert [asked(world.call(limited(), GOOD)) for _ in range(4)] == [["best"], ["best"], ["free"], ["free"]]
+        assert [world.call(limited(), GOOD).asked for _ in range(4)] == [["best"], ["best"], ["free"], ["free"]]
         assert world.store.spent(DAY_USD) == 2 * USD // 10
         world.pass_time(24 * 3600)
-        assert asked(world.call(limited(), GOOD)) == ["best"]
+        assert world.call(limited(), GOOD).asked == ["best"]
 
 
 def test_a_route_for_when_little_is_used_takes_the_first_call_of_every_scope() -> None:
@@ -46,20 +40,20 @@ def test_a_route_for_when_little_is_used_takes_the_first_call_of_every_scope() -
 
 def test_what_calls_under_way_hold_counts_as_used() -> None:
     with World(TARGETS + LATE + budget("{usd: 0.4}")) as world:
-        slow = Reply(200, JSON_TYPE, [*GOOD.steps], [Wait(1)])
+        slow = late(1, GOOD)
         played = world.together([limited()] * 4, lambda: slow)
     assert [one.record.attempts[0].target for one in played] == ["best", "best", "free", "free"]
 
 
 def test_a_route_may_ask_for_a_budget_of_requests() -> None:
     with World(TARGETS + LATE + budget("{requests: 4}")) as world:
-        assert [asked(world.call(limited(), GOOD)) for _ in range(3)] == [["best"], ["best"], ["free"]]
+        assert [world.call(limited(), GOOD).asked for _ in range(3)] == [["best"], ["best"], ["free"]]
 
 
 def test_to_ask_how_a_budget_stands_spends_nothing_of_it() -> None:
     with World(TARGETS + EARLY + budget("{requests: 4}", "match: {model: other}")) as world:
         for _ in range(8):
-            assert asked(world.call(limited(), GOOD)) == ["best"]
+            assert world.call(limited(), GOOD).asked == ["best"]
         assert not any(entry.spent for entry in world.store.entries())
 
 
@@ -96,7 +90,7 @@ def test_a_call_that_began_before_a_reload_settles_with_the_rules_it_began_with(
 
         def reply() -> Reply:
             world.reload(BY_REQUEST + reloads.pop())
-            return Reply(200, JSON_TYPE, [*GOOD.steps], [Wait(1)])
+            return late(1, GOOD)
 
         (played,) = world.together([limited()], reply)
         assert world.store.spent(DAY_USD) == BY_REQUEST_NUSD

@@ -6,18 +6,18 @@ import asyncio
 import json
 from collections.abc import Sequence
 
+import msgspec
+
 from proxy.call import HeaderList, Outcome, Target
 from proxy.pipeline.handle_call import handle_call
-from proxy.pipeline.request import ClientRequest
 from proxy.records import CallRecord
 from tests.pipeline.counted_books import check_nothing_is_held
 from tests.pipeline.fakes import FakeClientReply, FakeRequestBody
 from tests.pipeline.scripts import CONFIG
-from tests.pipeline.spending_scripts import USD, budget
-from tests.pipeline.world import World
+from tests.pipeline.spending_scripts import DAY_TOKENS, DAY_USD, USD, budget
+from tests.pipeline.world import Request, World
 
 SWITCHED: HeaderList = [(b"Upgrade", b"websocket"), (b"Connection", b"Upgrade")]
-DAY_USD, DAY_TOKENS = "day:usd:all", "day:tokens:all"
 RESPONSE_NUSD = 20 * 2_000 + 10 * 8_000
 RESPONSE_TOKENS = 30
 
@@ -84,10 +84,9 @@ class Sessions(World):
 
     async def _session(self, provider: Provider, path: str) -> tuple[Tunnel, FakeClientReply]:
         self.gate.dialer = provider
-        tunnel, reply, where = Tunnel(), FakeClientReply(), ("1.1", "http", "127.0.0.1", 4000, "127.0.0.1")
-        times = self.clock.time_ns(), self.clock.monotonic_ns()
-        request = ClientRequest("GET", path, [(b"Upgrade", b"websocket")], *where, FakeRequestBody(self, (), 0), *times, upgrade=True)
-        await handle_call(self.gate, request, reply, tunnel)
+        tunnel, reply = Tunnel(), FakeClientReply()
+        asked = self._client_request(Request("GET", path, [(b"Upgrade", b"websocket")]), FakeRequestBody(self, (), 0))
+        await handle_call(self.gate, msgspec.structs.replace(asked, upgrade=True), reply, tunnel)
         check_nothing_is_held(self.store, self.gate.budget_watch.background)
         return tunnel, reply
 

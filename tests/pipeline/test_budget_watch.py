@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from proxy.spending import Period
-from tests.pipeline.scripts import chat_reply, json_reply
+from tests.pipeline.replies import GOOD
 from tests.pipeline.spending_scripts import BY_REQUEST, TENANT, budget, limited, of_tenant
 from tests.pipeline.world import World
 
-GOOD = json_reply(chat_reply())
 DAY_S = 24 * 3600
 NS_PER_MS = 1_000_000
 

@@ -9,27 +9,28 @@ import pytest
 from proxy.call import Outcome
 from proxy.errors import ConnectFailed
 from tests.pipeline.fakes import LEAVES, SHUTDOWN, SILENCE, Reply, Step, Wait, broken
-from tests.pipeline.scripts import (
-    CONFIG,
+from tests.pipeline.replies import (
+    BYE,
     DONE,
-    JSON_TYPE,
-    TWO_TARGETS,
+    GOOD,
+    HELLO,
+    SILENT,
     USAGE,
     USAGE_NUSD,
-    chat,
     chat_reply,
-    chat_stream,
     delta,
     event,
     failure,
     json_reply,
-    posted,
+    late,
     sse,
     usage_chunk,
 )
+from tests.pipeline.scripts import CONFIG, TWO_TARGETS, chat, chat_stream, posted
 from tests.pipeline.spending_scripts import (
     BY_REQUEST,
     BY_REQUEST_NUSD,
+    DAY_USD,
     DEARER_SECOND,
     MAX_TOKENS,
     TENANT,
@@ -37,15 +38,11 @@ from tests.pipeline.spending_scripts import (
     bound_nusd,
     bound_tokens,
     budget,
-    cost_nusd,
-    error,
     limited,
     of_tenant,
 )
 from tests.pipeline.world import Played, Request, World
 
-GOOD = json_reply(chat_reply())
-DAY_USD = "day:usd:all"
 STREAM = chat_stream({"max_completion_tokens": MAX_TOKENS})
 
 
@@ -54,10 +51,10 @@ STREAM = chat_stream({"max_completion_tokens": MAX_TOKENS})
 
 def test_of_five_calls_at_once_as_many_are_let_in_as_fit() -> None:
     with World(BY_REQUEST + budget("{usd: 0.45}")) as world:
-        played = world.together([chat()] * 5, lambda: Reply(200, JSON_TYPE, [json.dumps(chat_reply()).encode()], [Wait(1)]))
+        played = world.together([chat()] * 5, lambda: late(1, GOOD))
         statuses = sorted(one.record.status or 0 for one in played)
         assert statuses == [200, 200, 200, 429, 429]
-        assert world.store.spent(DAY_USD) == 3 * BY_REQUEST_NUSD == sum(cost_nusd(one) for one in played)
+        assert world.store.spent(DAY_USD) == 3 * BY_REQUEST_NUSD == sum(one.cost_nusd or 0 for one in played)
 
 
 def test_what_a_call_under_way_gives_back_is_there_for_the_next() -> None:
@@ -107,7 +104,7 @@ def test_the_next_window_begins_with_nothing_spent() -> None:
 
 def test_a_call_is_counted_in_the_window_in_which_it_was_let_in() -> None:
     with World(BY_REQUEST + budget("{usd: 0.2}")) as world:
-        slow = Reply(200, JSON_TYPE, [json.dumps(chat_reply()).encode()], [Wait(19)])
+        slow = late(19, GOOD)
         start_ms = world.clock.time_ns() // 1_000_000
         world.pass_time((86_400_000 - start_ms % 86_400_000) / 1000 - 10)
         before = world.call(chat(), slow)
@@ -118,23 +115,23 @@ def test_a_call_is_counted_in_the_window_in_which_it_was_let_in() -> None:
 
 # ------------------------------------------------------------------------------------------------------ settled once
 
-HELLO = (delta("Hello"), delta(", world"))
+SAID = (HELLO, delta(", world"))
 ENDS: dict[str, tuple[Request, Reply | Step, Outcome, bool]] = {
     "success": (limited(), GOOD, Outcome.SUCCEEDED, True),
-    "stream": (STREAM, sse(*HELLO, delta("", "stop"), usage_chunk(), DONE), Outcome.SUCCEEDED, True),
+    "stream": (STREAM, sse(*SAID, BYE, usage_chunk(), DONE), Outcome.SUCCEEDED, True),
     "rejected": (limited(), failure(400), Outcome.REJECTED, False),
     "throttled": (limited(), failure(429), Outcome.THROTTLED, False),
     "failed": (limited(), failure(500), Outcome.FAILED, False),
     "no connection": (limited(), ConnectFailed("No connection."), Outcome.FAILED, False),
-    "no head in time": (limited(), Reply(before_head=[SILENCE]), Outcome.FAILED, False),
+    "no head in time": (limited(), SILENT, Outcome.FAILED, False),
     "left before the head": (limited(), Reply(before_head=[Wait(1), LEAVES]), Outcome.ABANDONED, True),
-    "left mid-stream": (STREAM, sse(*HELLO, LEAVES), Outcome.ABANDONED, True),
-    "cut mid-stream": (STREAM, sse(*HELLO, broken()), Outcome.INTERRUPTED, True),
-    "silent mid-stream": (STREAM, sse(*HELLO, SILENCE), Outcome.INTERRUPTED, True),
-    "no end marker": (STREAM, sse(*HELLO), Outcome.INTERRUPTED, True),
+    "left mid-stream": (STREAM, sse(*SAID, LEAVES), Outcome.ABANDONED, True),
+    "cut mid-stream": (STREAM, sse(*SAID, broken()), Outcome.INTERRUPTED, True),
+    "silent mid-stream": (STREAM, sse(*SAID, SILENCE), Outcome.INTERRUPTED, True),
+    "no end marker": (STREAM, sse(*SAID), Outcome.INTERRUPTED, True),
     "error in band": (STREAM, sse(event({"error": {"message": "no", "type": "server_error"}})), Outcome.FAILED, False),
-    "error after content": (STREAM, sse(*HELLO, event({"error": {"message": "no", "type": "server_error"}})), Outcome.INTERRUPTED, True),
-    "shutdown": (STREAM, sse(*HELLO, SHUTDOWN), Outcome.INTERRUPTED, True),
+    "error after content": (STREAM, sse(*SAID, event({"error": {"message": "no", "type": "server_error"}})), Outcome.INTERRUPTED, True),
+    "shutdown": (STREAM, sse(*SAID, SHUTDOWN), Outcome.INTERRUPTED, True),
     "usage not told": (limited(), json_reply(chat_reply(None)), Outcome.SUCCEEDED, True),
 }
 
@@ -149,16 +146,16 @@ def test_whatever_a_call_ends_with_it_is_settled_once_with_what_was_spent(end: s
     assert (spent > 0, tokens > 0) == (costs, costs)
     assert spent <= bound_nusd(request)
     assert tokens <= bound_tokens(request)
-    if cost_nusd(played):
-        assert (spent, tokens) == (cost_nusd(played), USAGE["total_tokens"])
+    if played.cost_nusd:
+        assert (spent, tokens) == (played.cost_nusd, USAGE["total_tokens"])
 
 
 def test_an_error_of_our_own_gives_back_what_was_held() -> None:
     for request in (limited(edge_fault=RuntimeError("edge")), chat_stream({"max_completion_tokens": 5}, edge_fault=RuntimeError("edge"))):
         with World(CONFIG + budget("{usd: 1}")) as world:
-            played = world.call(request, GOOD if request.steps == limited().steps else sse(*HELLO))
+            played = world.call(request, GOOD if request.steps == limited().steps else sse(*SAID))
             assert isinstance(played.raised, RuntimeError)
-            assert world.store.spent(DAY_USD) == cost_nusd(played)
+            assert world.store.spent(DAY_USD) == (played.cost_nusd or 0)
 
 
 # --------------------------------------------------------------------------------------------------- further attempts
@@ -169,7 +166,7 @@ def test_a_failed_attempt_gives_back_what_it_held_before_the_next_target_is_cove
     with World(TWO_TARGETS + budget(f"{{usd: {bound_nusd(request) / USD}}}")) as world:
         played = world.call(request, failure(500), GOOD)
         assert world.store.spent(DAY_USD) == USAGE_NUSD
-    assert [attempt.target for attempt in played.record.attempts] == ["first", "second"]
+    assert played.asked == ["first", "second"]
     assert played.record.status == 200
 
 
@@ -187,7 +184,7 @@ def test_a_failed_attempt_that_told_usage_is_paid_for_beside_the_next() -> None:
     with World(TWO_TARGETS + budget("{usd: 1, tokens: 10000}")) as world:
         broken_off = json_reply(chat_reply() | {"error": {"message": "no", "code": "server_error"}})
         played = world.call(limited(), broken_off, GOOD)
-        assert cost_nusd(played) == 2 * USAGE_NUSD == world.store.spent(DAY_USD)
+        assert played.cost_nusd == 2 * USAGE_NUSD == world.store.spent(DAY_USD)
         assert world.store.spent("day:tokens:all") == 2 * USAGE["total_tokens"]
 
 
@@ -195,8 +192,8 @@ def test_a_dearer_target_that_does_not_fit_is_not_asked() -> None:
     with World(DEARER_SECOND + budget("{usd: 0.9}")) as world:
         played = world.call(limited(), failure(500))
         assert world.store.spent(DAY_USD) == 0
-    assert [sent.target.name for sent in played.sent] == ["first"]
-    told = error(played)
+    assert played.asked == ["first"]
+    told = played.error
     assert (played.record.status, told["code"]) == (502, "all_targets_failed")
     assert "second: day: too little is left" in str(told["message"])
     assert "first: 500" in str(told["message"])
@@ -207,7 +204,7 @@ def test_a_dearer_target_that_does_not_fit_is_passed_over_for_the_next() -> None
     third = DEARER_SECOND.replace("routes", "  third: {provider: openai, credential: sk-target, price: {free: true}}\nroutes")
     with World(third.replace("[first, second]", "[first, second, third]") + budget("{usd: 0.9}")) as world:
         played = world.call(limited(), failure(500), GOOD)
-    assert [sent.target.name for sent in played.sent] == ["first", "third"]
+    assert played.asked == ["first", "third"]
     assert played.record.status == 200
 
 
@@ -216,14 +213,14 @@ def test_a_dearer_target_that_fits_holds_what_it_may_cost_itself() -> None:
     with World(DEARER_SECOND + budget("{usd: 1.5}")) as world:
         played = world.call(request, failure(500), GOOD)
         assert world.store.reserved[DAY_USD] == bound_nusd(request) + 1 * USD
-        assert world.store.spent(DAY_USD) == 1 * USD == cost_nusd(played)
+        assert world.store.spent(DAY_USD) == 1 * USD == played.cost_nusd
 
 
 def test_the_same_request_without_our_question_for_usage_keeps_what_is_held() -> None:
     request = chat_stream({"max_completion_tokens": MAX_TOKENS}, asks=False)
     refusal = json_reply({"error": {"message": "unknown field stream_options"}}, 400)
     with World(CONFIG + budget(f"{{usd: {bound_nusd(request) / USD}}}")) as world:
-        played = world.call(request, refusal, sse(*HELLO, delta("", "stop"), DONE))
+        played = world.call(request, refusal, sse(*SAID, BYE, DONE))
         assert len(played.record.attempts) == 2
         assert world.store.reserved[DAY_USD] == bound_nusd(request)
         assert 0 < world.store.spent(DAY_USD) < bound_nusd(request)
@@ -244,7 +241,7 @@ def test_a_refused_call_is_told_which_budget_and_when_to_come_again() -> None:
     with World(BY_REQUEST + budget("{usd: 0.2}")) as world:
         world.call(chat(), GOOD)
         played = world.call(chat())
-    told, client = error(played), played.client
+    told, client = played.error, played.client
     assert (client.status, told["type"], told["code"], told["param"]) == (429, "postern_refused", "budget_exceeded", "day")
     assert str(told["message"]).startswith("Budget 'day' has too little left for this call. Limit: 0.2 USD per day (UTC); spent: 0.12 USD;")
     assert client.value("x-should-retry") == "false"
@@ -260,7 +257,7 @@ def test_a_call_larger_than_the_whole_limit_is_not_told_to_come_again() -> None:
         played = world.call(chat())
     assert played.client.status == 429
     assert played.client.value("retry-after") is None
-    assert "more than the whole limit" in str(error(played)["message"])
+    assert "more than the whole limit" in str(played.error["message"])
 
 
 def test_an_anthropic_client_is_refused_in_its_own_envelope() -> None:
@@ -285,7 +282,7 @@ def test_what_is_left_is_exact_after_a_reply_that_came_whole() -> None:
 
 def test_what_is_left_of_a_stream_is_told_without_its_bound_and_recorded_as_it_is() -> None:
     with World(CONFIG + budget("{usd: 1}")) as world:
-        played = world.call(STREAM, sse(*HELLO, delta("", "stop"), usage_chunk(), DONE))
+        played = world.call(STREAM, sse(*SAID, BYE, usage_chunk(), DONE))
     assert played.client.value("x-postern-budget-remaining-usd") == str((USD - bound_nusd(STREAM)) / USD)
     assert played.record.budget_left_nusd == USD - USAGE_NUSD
 

@@ -9,8 +9,8 @@ import pytest
 
 from proxy.errors import ConnectFailed
 from tests.pipeline.fakes import LEAVES, SILENCE, Reply, Step, Wait, broken
-from tests.pipeline.scripts import DONE, JSON_TYPE, chat, chat_reply, chat_stream, delta, event, failure, json_reply, sse, usage_chunk
-from tests.pipeline.spending_scripts import cost_nusd
+from tests.pipeline.replies import BYE, DONE, HELLO, JSON_TYPE, SILENT, chat_reply, delta, event, failure, json_reply, sse, usage_chunk
+from tests.pipeline.scripts import chat, chat_stream
 from tests.pipeline.world import Request, World
 
 CONFIG = """
@@ -48,7 +48,7 @@ def _asked(chance: random.Random) -> Request:
 def _streamed(chance: random.Random) -> Reply:
     """A stream that may break, fall silent, lose its client or end in an error anywhere."""
     usage = [usage_chunk(chance.choice(USAGES))] if chance.random() < 0.6 else []
-    steps: list[Step] = [delta(""), delta("Hello"), delta(", world. " * chance.randrange(1, 90)), delta("", "stop"), *usage, DONE]
+    steps: list[Step] = [delta(""), HELLO, delta(", world. " * chance.randrange(1, 90)), BYE, *usage, DONE]
     if chance.random() < 0.5:
         error = event({"error": {"message": "no", "type": "server_error"}})
         cuts: list[tuple[Step, int]] = [(broken(), len(steps)), (LEAVES, len(steps)), (SILENCE, 4), (error, 4)]
@@ -64,7 +64,7 @@ def _answered(chance: random.Random) -> Reply | Step:
     bad: list[Reply | Step] = [
         failure(wrong),
         ConnectFailed("No connection."),
-        Reply(before_head=[SILENCE]),
+        SILENT,
         Reply(before_head=[Wait(1), LEAVES]),
         Reply(200, JSON_TYPE, [b"{", broken()]),
         json_reply(b"<html>"),
@@ -87,9 +87,9 @@ def test_no_limit_is_passed_by_calls_one_after_another_and_the_records_tell_what
             statuses[played.record.status] += 1
             spent_nusd = world.store.settled["whole:usd:all"] - settled
             if all(attempt.uncounted is None for attempt in played.record.attempts):
-                assert spent_nusd == cost_nusd(played)
+                assert spent_nusd == (played.cost_nusd or 0)
             else:
-                assert spent_nusd >= cost_nusd(played)
+                assert spent_nusd >= (played.cost_nusd or 0)
             world.pass_time(chance.choice([0.1, 1, 120]))
     assert statuses[200]
 
@@ -103,7 +103,7 @@ def test_no_limit_is_passed_by_calls_at_once(seed: int) -> None:
         for _ in range(STEPS // 10):
             played = world.together([_asked(chance) for _ in range(10)], lambda: _answered(chance))
             statuses.update(one.record.status for one in played)
-            assert world.store.settled["whole:usd:all"] >= sum(cost_nusd(one) for one in played)
+            assert world.store.settled["whole:usd:all"] >= sum(one.cost_nusd or 0 for one in played)
             world.pass_time(chance.choice([1, 120]))
     assert statuses[200]
     assert statuses[429]

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from proxy.call import Outcome
-from tests.pipeline.fakes import LEAVES, SHUTDOWN, SILENCE, Reply, Step
-from tests.pipeline.scripts import CONFIG, DONE, JSON_TYPE, USAGE_NUSD, chat, chat_stream, delta, sse, usage_chunk
-from tests.pipeline.world import Played, Request, World
+from tests.pipeline.fakes import LEAVES, SHUTDOWN, Reply, Step
+from tests.pipeline.replies import BYE, DONE, HELLO, JSON_TYPE, SILENT, USAGE_NUSD, sse, usage_chunk
+from tests.pipeline.scripts import CONFIG, chat, chat_stream
+from tests.pipeline.world import Played, Request, World, world_under
 
-HELLO, BYE = delta("Hello"), delta("", "stop")
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG) as created:
-        yield created
+world = world_under(CONFIG)
 
 
 def assert_abandoned(played: Played) -> None:
@@ -26,11 +21,6 @@ def assert_abandoned(played: Played) -> None:
     assert isinstance(played.raised, asyncio.CancelledError)
     assert (played.record.outcome, attempt.outcome) == (Outcome.ABANDONED, Outcome.ABANDONED)
     assert "finish" not in played.client.events
-
-
-def cost_nusd(played: Played) -> int | None:
-    cost = played.record.attempts[-1].cost
-    return cost.total_nusd if cost else None
 
 
 def test_a_client_that_leaves_during_its_upload_is_one_record(world: World) -> None:
@@ -70,7 +60,7 @@ def test_leaving_while_short_json_is_read_is_abandoned(world: World) -> None:
 def test_who_leaves_right_after_done_had_all_of_it_and_pays_for_it(world: World, asks: bool, leaving: Step) -> None:
     played = world.call(chat_stream(asks=asks), sse(HELLO, BYE, usage_chunk() + DONE, leaving))
     assert played.record.outcome is Outcome.SUCCEEDED
-    assert cost_nusd(played) == USAGE_NUSD
+    assert played.cost_nusd == USAGE_NUSD
     assert played.sent[0].reply
     assert played.sent[0].reply.ends == ["close"]
 
@@ -79,7 +69,7 @@ def test_usage_counts_even_if_the_client_left_before_it_could_be_sent(world: Wor
     request = chat_stream(writes_until_gone=1)
     played = world.call(request, sse(HELLO, BYE + usage_chunk() + DONE))
     assert (played.record.outcome, played.raised) == (Outcome.ABANDONED, None)
-    assert cost_nusd(played) == USAGE_NUSD
+    assert played.cost_nusd == USAGE_NUSD
 
 
 def test_a_client_that_is_gone_at_the_first_write_is_abandoned(world: World) -> None:
@@ -92,7 +82,7 @@ def test_a_client_that_is_gone_at_the_first_write_is_abandoned(world: World) -> 
 def test_usage_of_short_json_counts_though_nobody_took_it(world: World) -> None:
     data = b'{"usage":{"prompt_tokens":100,"completion_tokens":20}}'
     played = world.call(chat(writes_until_gone=0), Reply(200, JSON_TYPE, [data]))
-    assert cost_nusd(played) == USAGE_NUSD
+    assert played.cost_nusd == USAGE_NUSD
 
 
 def test_a_client_that_is_gone_when_an_error_is_told_is_abandoned(world: World) -> None:
@@ -114,7 +104,7 @@ def test_a_gate_that_drains_finishes_what_runs(world: World) -> None:
 
 def test_no_reply_in_first_byte_s_is_a_timeout_and_not_a_client_that_left(world: World) -> None:
     began_ns = world.clock.monotonic_ns()
-    played = world.call(chat(), Reply(before_head=[SILENCE]))
+    played = world.call(chat(), SILENT)
     assert 20 <= (world.clock.monotonic_ns() - began_ns) / 1e9 < 21
     assert (played.client.status, played.record.outcome, played.record.error_type) == (504, Outcome.FAILED, "timeout")
     assert played.client.value("x-should-retry") == "true"
@@ -122,6 +112,6 @@ def test_no_reply_in_first_byte_s_is_a_timeout_and_not_a_client_that_left(world:
 
 
 def test_a_client_that_leaves_after_a_timeout_was_told_changes_nothing(world: World) -> None:
-    first = world.call(chat(), Reply(before_head=[SILENCE]))
+    first = world.call(chat(), SILENT)
     second = world.call(chat_stream(), sse(HELLO, BYE, DONE))
     assert (first.record.outcome, second.record.outcome) == (Outcome.FAILED, Outcome.SUCCEEDED)

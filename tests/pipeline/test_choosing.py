@@ -12,7 +12,8 @@ import pytest
 from proxy.call import HeaderList
 from proxy.wire.prompt import Prompt, read_prompt
 from tests.fake_time import FakeClock
-from tests.pipeline.scripts import chat, chat_reply, json_reply, posted
+from tests.pipeline.replies import GOOD
+from tests.pipeline.scripts import chat, posted
 from tests.pipeline.world import Played, Request, World
 
 TARGETS = """
@@ -23,12 +24,11 @@ targets:
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 TOOLS = [{"type": "function", "function": {"name": "f"}}]
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "s", "schema": {}}}
-REPLY = json_reply(chat_reply())
 
 
 def played(config: str, request: Request) -> Played:
     with World(TARGETS + config) as world:
-        return world.call(request, REPLY)
+        return world.call(request, GOOD)
 
 
 def target_of(config: str, request: Request) -> str | None:
@@ -111,13 +111,13 @@ BOTH = "routes: [{name: both, to: [plain, special]}]"
 def test_a_target_that_lacks_what_the_call_needs_is_passed_over(lacks: str, body: dict[str, Any], expected: str) -> None:
     targets = TARGETS.replace("sk-1}", f"sk-1, lacks: [{lacks}]}}")
     with World(targets + BOTH) as world:
-        assert world.call(chat(body=body), REPLY).sent[0].target.name == expected
+        assert world.call(chat(body=body), GOOD).sent[0].target.name == expected
 
 
 def test_the_only_target_gets_what_it_is_said_to_lack() -> None:
     targets = TARGETS.replace("sk-1}", "sk-1, lacks: [tools], context_window: 1}")
     with World(targets + "routes: [{name: only, match: {model: 'gpt-*'}, to: [plain]}]") as world:
-        assert world.call(chat(body={"tools": TOOLS}), REPLY).client.status == 200
+        assert world.call(chat(body={"tools": TOOLS}), GOOD).client.status == 200
 
 
 def test_a_call_that_no_target_can_take_is_told_why() -> None:
@@ -140,34 +140,34 @@ def test_a_prompt_that_cannot_fit_goes_to_a_larger_window(window: str | None, ch
     declared = "context_window: " + window if window else "tier: cloud"  # gpt-4o's own is in the shipped data
     targets = TARGETS.replace("sk-1}", f"sk-1, {declared}}}").replace("sk-2}", "sk-2, context_window: 10000000}")
     with World(targets + BOTH) as world:
-        assert world.call(long_chat(chars), REPLY).sent[0].target.name == expected
+        assert world.call(long_chat(chars), GOOD).sent[0].target.name == expected
 
 
 def test_the_window_is_that_of_the_model_the_target_is_sent() -> None:
     both = "routes: [{name: both, to: [{target: plain, model: gpt-4}, special]}]"
     with World(TARGETS + both) as world:
-        assert world.call(long_chat(60_000), REPLY).sent[0].target.name == "special"
-        assert world.call(long_chat(40_000), REPLY).sent[0].target.name == "plain"
+        assert world.call(long_chat(60_000), GOOD).sent[0].target.name == "special"
+        assert world.call(long_chat(40_000), GOOD).sent[0].target.name == "plain"
 
 
 def test_a_prompt_that_fits_no_target_is_the_providers_to_refuse() -> None:
     targets = TARGETS.replace("sk-1}", "sk-1, context_window: 100}").replace("sk-2}", "sk-2, context_window: 200}")
     with World(targets + BOTH) as world:
-        assert world.call(long_chat(9000), REPLY).sent[0].target.name == "plain"
+        assert world.call(long_chat(9000), GOOD).sent[0].target.name == "plain"
 
 
 def test_a_target_whose_window_is_not_known_takes_what_the_others_cannot() -> None:
     targets = TARGETS.replace("sk-1}", "sk-1, context_window: 100}")
     both = "routes: [{name: both, to: [plain, {target: special, model: no-such-model}]}]"
     with World(targets + both) as world:
-        assert world.call(long_chat(9000), REPLY).sent[0].target.name == "special"
+        assert world.call(long_chat(9000), GOOD).sent[0].target.name == "special"
 
 
 def test_many_texts_to_embed_need_no_common_window() -> None:
     targets = TARGETS.replace("sk-1}", "sk-1, context_window: 100}")
     many = posted({"model": "text-embedding-3-small", "input": ["x" * 300] * 50}, "/v1/embeddings")
     with World(targets + BOTH) as world:
-        assert world.call(many, REPLY).sent[0].target.name == "plain"
+        assert world.call(many, GOOD).sent[0].target.name == "plain"
 
 
 # -------------------------------------------------------------------------------------------------------------- cost
@@ -194,7 +194,7 @@ DEAR_INPUT, DEAR_OUTPUT = "per_million: {input: 10, output: 1}", "per_million: {
 def test_the_cheapest_is_the_cheapest_for_this_call(chars: int, body: dict[str, object], expected: str) -> None:
     request = chat(body={"messages": [{"role": "user", "content": "x" * chars}], **body})
     with World(priced(DEAR_INPUT, DEAR_OUTPUT) + CHEAPEST) as world:
-        assert world.call(request, REPLY).sent[0].target.name == expected
+        assert world.call(request, GOOD).sent[0].target.name == expected
 
 
 def test_prices_are_those_of_the_models_that_are_sent() -> None:

@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from proxy.call import Outcome
 from proxy.errors import ConnectFailed
 from tests.pipeline.fakes import LEAVES, SILENCE, Reply, Step, Wait, broken
-from tests.pipeline.scripts import (
+from tests.pipeline.replies import (
+    BYE,
     DONE,
+    GOOD,
+    OVERLOADED,
+    ROLE,
+    SILENT,
     SSE_TYPE,
-    TWO_TARGETS,
     USAGE,
-    chat_reply,
-    chat_stream,
     delta,
     event,
     failure,
     in_pieces,
-    json_reply,
     sse,
     usage_chunk,
 )
-from tests.pipeline.world import Played, World
+from tests.pipeline.scripts import TWO_TARGETS, chat_stream, continued
+from tests.pipeline.world import World, world_under
 
-CONFIG = TWO_TARGETS.replace("failover: {", "failover: {continue_midstream: true, ")
+CONFIG = continued(TWO_TARGETS)
 WORDS = ("Once ", "upon ", "a ", "time.")
-ROLE = event({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]})
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG) as created:
-        yield created
+world = world_under(CONFIG)
 
 
 def other(text: str, finish: str | None = None, role: str | None = None) -> bytes:
@@ -62,19 +59,14 @@ def text_of(body: bytes) -> str:
     return "".join(delta.get("content") or "" for delta in deltas)
 
 
-def asked(played: Played) -> list[tuple[str, Outcome, str | None]]:
-    return [(attempt.target, attempt.outcome, attempt.cause) for attempt in played.record.attempts]
-
-
-ERROR = event({"error": {"message": "overloaded", "type": "overloaded_error", "code": None}})
 BREAKS: dict[str, Sequence[Step]] = {
     "cut": [broken()],
     "silent": [SILENCE],
     "no end mark": [],
     "half an event": [delta("x")[:-9], broken()],
-    "an error": [ERROR],
-    "an error, then the end": [ERROR + DONE],
-    "an error, then cut": [ERROR, broken()],
+    "an error": [OVERLOADED],
+    "an error, then the end": [OVERLOADED + DONE],
+    "an error, then cut": [OVERLOADED, broken()],
 }
 
 
@@ -84,7 +76,7 @@ def test_a_stream_that_breaks_is_gone_on_with(world: World, name: str) -> None:
     body = played.client.body
     assert (text_of(body), body.count(DONE), played.client.events[-1]) == ("".join(WORDS), 1, "finish")
     assert {chunk["id"] for chunk in chunks(body)} == {"chatcmpl-1"}
-    assert asked(played) == [("first", Outcome.INTERRUPTED, None), ("second", Outcome.SUCCEEDED, "continuation")]
+    assert played.attempts == [("first", Outcome.INTERRUPTED, None), ("second", Outcome.SUCCEEDED, "continuation")]
     assert (played.record.outcome, played.record.error_type) == (Outcome.SUCCEEDED, None)
     assert played.record.attempts[1].seam_chars == len(WORDS[0] + WORDS[1])
 
@@ -97,7 +89,7 @@ def test_the_next_target_gets_the_same_messages_and_the_text_so_far(world: World
 
 
 CUT_FROM = len(ROLE + delta(WORDS[0]))
-STREAM = ROLE + b"".join(map(delta, WORDS)) + delta("", "stop")
+STREAM = ROLE + b"".join(map(delta, WORDS)) + BYE
 
 
 @pytest.mark.parametrize("size", [1, 1000])
@@ -116,8 +108,8 @@ def test_wherever_the_stream_is_cut_the_client_has_the_whole_text_once(size: int
 
 
 def test_a_stream_whose_end_mark_had_come_is_whole(world: World) -> None:
-    played = world.call(chat_stream(), sse(delta("All."), delta("", "stop"), broken()))
-    assert (asked(played), text_of(played.client.body)) == ([("first", Outcome.SUCCEEDED, None)], "All.")
+    played = world.call(chat_stream(), sse(delta("All."), BYE, broken()))
+    assert (played.attempts, text_of(played.client.body)) == ([("first", Outcome.SUCCEEDED, None)], "All.")
 
 
 def test_without_the_switch_the_client_is_told_in_band() -> None:
@@ -130,7 +122,7 @@ GOES_WRONG: dict[str, Reply | Step] = {
     "away": ConnectFailed("no"),
     "failing": failure(500),
     "wrong": failure(400, "invalid_value"),
-    "no stream": json_reply(chat_reply()),
+    "no stream": GOOD,
     "cut before content": sse(ROLE, broken()),
     "error first": sse(event({"error": {"message": "no", "type": "server_error"}})),
 }
@@ -149,8 +141,8 @@ def test_where_nobody_goes_on_the_client_is_told_in_band_as_ever(name: str) -> N
 
 def test_an_error_that_nobody_goes_on_from_is_told_as_it_came() -> None:
     with World(CONFIG.replace("attempts: 3", "attempts: 2")) as world:
-        played = world.call(chat_stream(), sse(delta("Once "), ERROR, DONE), failure(500))
-        assert (played.client.body, played.client.events[-1]) == (delta("Once ") + ERROR + DONE, "finish")
+        played = world.call(chat_stream(), sse(delta("Once "), OVERLOADED, DONE), failure(500))
+        assert (played.client.body, played.client.events[-1]) == (delta("Once ") + OVERLOADED + DONE, "finish")
         assert (played.record.outcome, played.record.error_type) == (Outcome.INTERRUPTED, "overloaded_error")
 
 
@@ -188,7 +180,7 @@ def test_attempts_are_bounded_and_the_last_break_is_told() -> None:
 )
 def test_a_call_that_asks_for_more_than_one_text_is_not_gone_on_with(world: World, body: dict[str, object]) -> None:
     played = world.call(chat_stream(body), sse(delta("Once "), broken()))
-    assert [target for target, *_ in asked(played)] == ["first"]
+    assert [target for target, *_ in played.attempts] == ["first"]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +189,7 @@ def test_a_call_that_asks_for_more_than_one_text_is_not_gone_on_with(world: Worl
 def test_a_stream_with_more_than_text_in_it_is_not_gone_on_with(world: World, said: dict[str, object]) -> None:
     chunk = event({"id": "chatcmpl-1", "choices": [{"index": 0, "delta": said, "finish_reason": None}]})
     played = world.call(chat_stream(), sse(chunk, broken()))
-    assert [target for target, *_ in asked(played)] == ["first"]
+    assert [target for target, *_ in played.attempts] == ["first"]
     assert played.client.events[-1] == "abort"
 
 
@@ -215,7 +207,7 @@ def test_usage_that_was_asked_for_is_told_once(world: World) -> None:
 
 def test_a_client_that_leaves_ends_the_one_that_goes_on(world: World) -> None:
     played = world.call(chat_stream(), sse(delta("Once "), broken()), sse(other("upon"), Wait(1), LEAVES))
-    assert asked(played)[1] == ("second", Outcome.ABANDONED, "continuation")
+    assert played.attempts[1] == ("second", Outcome.ABANDONED, "continuation")
     assert played.record.outcome is Outcome.ABANDONED
     assert played.sent[1].reply is not None
     assert played.sent[1].reply.ends == ["close"]
@@ -240,7 +232,7 @@ def test_what_is_recorded_of_it_is_the_whole_text() -> None:
     assert "Once upon a time." in (played.record.content.output_messages or "")
 
 
-FAULTS = (ConnectFailed("no"), failure(500), failure(429), sse(ROLE, broken()), Reply(before_head=[SILENCE]), json_reply(chat_reply()))
+FAULTS = (ConnectFailed("no"), failure(500), failure(429), sse(ROLE, broken()), SILENT, GOOD)
 
 
 @pytest.mark.parametrize("hedge", ["", "hedge: {after: 2s, max_ratio: 100%}, "])
@@ -257,11 +249,11 @@ def test_whatever_targets_do_a_client_never_has_a_word_twice_nor_half_an_event(s
         said = last["content"] if last["role"] == "assistant" else ""
         stream = b"".join(rest(*words[len(said.split()) :]))
         cut = chance.randrange(len(stream) * 2)
-        breaks: list[Step] = [broken(), SILENCE, ERROR, LEAVES]
+        breaks: list[Step] = [broken(), SILENCE, OVERLOADED, LEAVES]
         ends = [chance.choice(breaks)]
         if cut >= stream.index(other("", "stop")):  # it had come to its end
             cut, ends = len(stream), []
-        if ends == [ERROR]:
+        if ends == [OVERLOADED]:
             cut = stream[:cut].rfind(b"\n\n") + 2 if b"\n\n" in stream[:cut] else 0
         return Reply(200, SSE_TYPE, [*in_pieces(stream[:cut], 90), *ends], [Wait(chance.choice([0, 0, 4]))])
 

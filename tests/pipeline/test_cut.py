@@ -12,32 +12,16 @@ import pytest
 from proxy.call import Outcome
 from proxy.wire.stream_reader import StreamReader
 from tests.pipeline.fakes import LEAVES, SILENCE, Step, Wait
-from tests.pipeline.scripts import (
-    CONFIG,
-    DONE,
-    TWO_TARGETS,
-    chat,
-    chat_reply,
-    chat_stream,
-    delta,
-    event,
-    failure,
-    in_pieces,
-    json_reply,
-    posted,
-    sse,
-    usage_chunk,
-)
-from tests.pipeline.spending_scripts import MAX_TOKENS, bound_nusd, bound_tokens, budget
+from tests.pipeline.replies import BYE, DONE, GOOD, delta, event, failure, in_pieces, json_reply, sse, usage_chunk
+from tests.pipeline.scripts import CONFIG, TWO_TARGETS, chat, chat_stream, posted
+from tests.pipeline.spending_scripts import DAY_TOKENS, DAY_USD, MAX_TOKENS, bound_nusd, bound_tokens, budget
 from tests.pipeline.world import Played, Request, World
 
 STREAM = chat_stream({"max_completion_tokens": MAX_TOKENS})
 HELD_TOKENS = 20
 """Of output, in these scripts: less than MAX_TOKENS."""
-DAY_TOKENS, DAY_USD = "day:tokens:all", "day:usd:all"
 LETTERS = [delta(letter) for letter in "abcdefghijklmnopqrstuvwxyz" * 2]
 """More than is held, a byte each."""
-END = delta("", "stop")
 
 
 def config(limit: str, base: str = CONFIG, more: str = "cut: true", extra: str = "") -> str:
@@ -71,7 +55,7 @@ def stream_of(kind: str, played: Played) -> StreamReader:
 
 def test_a_stream_ends_by_length_when_what_is_held_is_used_up() -> None:
     with World(config(tokens())) as world:
-        played = world.call(STREAM, sse(*LETTERS, END, DONE))
+        played = world.call(STREAM, sse(*LETTERS, BYE, DONE))
         assert text_of(played) == "abcdefghijklmnopqrst"
         assert played.client.events[-1] == "finish"
         last = chunks(played)[-1]
@@ -85,7 +69,7 @@ def test_a_stream_ends_by_length_when_what_is_held_is_used_up() -> None:
 def test_a_token_for_each_byte_of_text_is_within_the_budget() -> None:
     """However dense a tokenizer is: what was received, at a token a byte, and all of the input's bound."""
     with World(config(tokens())) as world:
-        played = world.call(STREAM, sse(*LETTERS, END, DONE))
+        played = world.call(STREAM, sse(*LETTERS, BYE, DONE))
         worst = bound_tokens(STREAM, 0) + len(text_of(played))
         assert worst == bound_tokens(STREAM, HELD_TOKENS)
         assert 0 < world.store.spent(DAY_TOKENS) <= worst
@@ -94,7 +78,7 @@ def test_a_token_for_each_byte_of_text_is_within_the_budget() -> None:
 def test_a_budget_of_usd_ends_it_at_what_its_rest_buys() -> None:
     limit_nusd = bound_nusd(STREAM, HELD_TOKENS) + 1  # where bounds are rounded, in favour of the budget
     with World(config(f"{{usd: {limit_nusd / 1e9:.9f}}}")) as world:
-        played = world.call(STREAM, sse(*LETTERS, END, DONE))
+        played = world.call(STREAM, sse(*LETTERS, BYE, DONE))
         assert len(text_of(played)) == HELD_TOKENS
         assert 0 < world.store.spent(DAY_USD) <= limit_nusd
 
@@ -102,14 +86,14 @@ def test_a_budget_of_usd_ends_it_at_what_its_rest_buys() -> None:
 def test_the_tightest_of_several_decides() -> None:
     wide = "{name: wide, window: {every: month}, limit: " + tokens(output_tokens=30) + ", cut: true}"
     with World(config(tokens(output_tokens=10)) + f"  - {wide}\n") as world:
-        played = world.call(STREAM, sse(*LETTERS, END, DONE))
+        played = world.call(STREAM, sse(*LETTERS, BYE, DONE))
         assert len(text_of(played)) == 10
         assert played.record.attempts[0].cut_by == "day"
 
 
 def test_it_is_counted_from_the_text_that_came() -> None:
     with World(config(tokens())) as world:
-        played = world.call(STREAM, sse(*LETTERS, END, DONE))
+        played = world.call(STREAM, sse(*LETTERS, BYE, DONE))
         raw = played.record.attempts[0].uncounted
         assert raw is not None
         assert raw.reply_is_stream
@@ -142,7 +126,7 @@ def test_the_upstream_is_closed_at_once() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 110, 111, 112, 113, 200, 1000])
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
 def test_it_ends_after_a_whole_event_wherever_chunks_end(size: int, line_end: bytes) -> None:
-    data = b"".join([*LETTERS, END, DONE]).replace(b"\n", line_end)
+    data = b"".join([*LETTERS, BYE, DONE]).replace(b"\n", line_end)
     with World(config(tokens())) as world:
         played = world.call(STREAM, sse(*in_pieces(data, size)))
         body = played.client.body.replace(b"\r\n", b"\n")
@@ -244,7 +228,7 @@ def test_what_can_not_be_ended_properly_is_refused() -> None:
 
 
 def whole(*steps: Step) -> Sequence[Step]:
-    return [*steps, END, usage_chunk(), DONE]
+    return [*steps, BYE, usage_chunk(), DONE]
 
 
 def test_a_stream_that_ends_within_it_is_not_touched() -> None:
@@ -270,8 +254,8 @@ def test_a_stream_that_is_about_to_end_itself_tells_its_usage(size: int) -> None
 def test_a_call_that_fits_whole_is_as_ever() -> None:
     with World(config("{tokens: 1000000}")) as world:
         request = chat_stream({"max_completion_tokens": MAX_TOKENS}, headers=[(b"Accept-Encoding", b"gzip")])
-        played = world.call(request, sse(*LETTERS, END, DONE))
-        assert played.client.body == b"".join([*LETTERS, END, DONE])
+        played = world.call(request, sse(*LETTERS, BYE, DONE))
+        assert played.client.body == b"".join([*LETTERS, BYE, DONE])
         assert played.sent[0].values("accept-encoding") == [b"gzip"]
 
 
@@ -307,7 +291,7 @@ def test_reasoning_that_is_not_shown_is_not_seen() -> None:
     """The limit of what a stream tells while it runs. Its usage, when it comes, is counted as it is."""
     usage = {"prompt_tokens": 10, "completion_tokens": 500, "total_tokens": 510}
     with World(config(tokens())) as world:
-        played = world.call(STREAM, sse(delta("short"), END, usage_chunk(usage), DONE))
+        played = world.call(STREAM, sse(delta("short"), BYE, usage_chunk(usage), DONE))
         assert played.record.attempts[0].cut_by is None
         assert world.store.spent(DAY_TOKENS) == 510
 
@@ -396,7 +380,7 @@ def test_an_error_in_the_stream_is_told_as_it_is() -> None:
 
 def test_a_reply_that_came_whole_instead_of_a_stream_is_passed_on() -> None:
     with World(config(tokens())) as world:
-        played = world.call(STREAM, json_reply(chat_reply()))
+        played = world.call(STREAM, GOOD)
         assert played.record.status == 200
         assert played.record.attempts[0].cut_by is None
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import pytest
 
 from proxy.policy.breaker import BreakerState
-from tests.pipeline.fakes import Reply, Wait
-from tests.pipeline.scripts import JSON_TYPE, TWO_TARGETS, chat_reply, failure, json_reply
-from tests.pipeline.spending_scripts import BY_REQUEST, BY_REQUEST_NUSD, USD, budget, error, limited
-from tests.pipeline.world import Played, World
+from tests.pipeline.replies import GOOD, failure, late
+from tests.pipeline.scripts import TWO_TARGETS
+from tests.pipeline.spending_scripts import BY_REQUEST, BY_REQUEST_NUSD, DAY_USD, USD, budget, limited
+from tests.pipeline.world import World
 
-GOOD = json_reply(chat_reply())
-DAY_USD = "day:usd:all"
 TARGETS = """
 targets:
   best: {provider: openai, base_url: "https://best.example/v1", credential: sk-target, price: {per_request: 0.5}}
@@ -19,10 +17,6 @@ targets:
   free: {provider: ollama, base_url: "http://free.example/v1", price: {free: true}}
 """
 ROUTES = "routes: [{name: all, to: [best]}]\n"
-
-
-def asked(played: Played) -> list[str]:
-    return [sent.target.name for sent in played.sent]
 
 
 def degrading(limit: str, to: str, more: str = "") -> str:
@@ -37,7 +31,7 @@ def test_where_too_little_is_left_other_targets_are_asked_and_the_decision_says_
         world.call(limited(), GOOD)
         played = world.call(limited(), GOOD)
         assert world.store.spent(DAY_USD) == 7 * USD // 10
-    assert asked(played) == ["good"]
+    assert played.asked == ["good"]
     assert played.record.decision == "all>good/gpt-4o (budget day)"
     assert played.client.value("x-postern-target") == "good"
     assert played.record.rule is None
@@ -47,7 +41,7 @@ def test_targets_that_do_not_fit_either_are_refused() -> None:
     with World(degrading("{usd: 0.6}", "[good]")) as world:
         world.call(limited(), GOOD)
         played = world.call(limited())
-    assert (played.record.status, played.record.rule, error(played)["param"]) == (429, "day", "day")
+    assert (played.record.status, played.record.rule, played.error["param"]) == (429, "day", "day")
 
 
 def test_a_target_that_costs_nothing_always_fits() -> None:
@@ -55,7 +49,7 @@ def test_a_target_that_costs_nothing_always_fits() -> None:
         world.call(limited(), GOOD)
         played = [world.call(limited(), GOOD) for _ in range(3)]
         assert world.store.spent(DAY_USD) == USD // 2
-    assert [(asked(one), one.record.decision) for one in played] == [(["free"], "all>free/llama (budget day)")] * 3
+    assert [(one.asked, one.record.decision) for one in played] == [(["free"], "all>free/llama (budget day)")] * 3
 
 
 def test_an_alias_in_degrade_to_stands_for_its_targets_in_their_order() -> None:
@@ -77,7 +71,7 @@ def test_a_budget_sends_a_call_elsewhere_once_and_the_next_budget_again() -> Non
     with World(two) as world:
         world.call(limited(), GOOD)
         played = world.call(limited(), GOOD)
-    assert (asked(played), played.record.decision) == (["free"], "all>free/gpt-4o (budget tight)")
+    assert (played.asked, played.record.decision) == (["free"], "all>free/gpt-4o (budget tight)")
 
 
 def test_a_degraded_call_takes_no_target_whose_price_is_unknown_where_that_is_refused() -> None:
@@ -86,16 +80,16 @@ def test_a_degraded_call_takes_no_target_whose_price_is_unknown_where_that_is_re
     with World(unpriced + rules) as world:
         world.call(limited(), GOOD)
         played = world.call(limited())
-    assert (played.record.status, error(played)["code"]) == (429, "budget_exceeded")
+    assert (played.record.status, played.error["code"]) == (429, "budget_exceeded")
 
 
 def test_a_degraded_call_asks_a_target_whose_breaker_is_closed_while_there_is_one() -> None:
     with World(degrading("{usd: 0.8}", "[good, free]")) as world:
         world.call(limited(), GOOD)
         trip(world, "good")
-        assert asked(world.call(limited(), GOOD)) == ["free"]
+        assert world.call(limited(), GOOD).asked == ["free"]
         trip(world, "free")
-        assert asked(world.call(limited(), GOOD)) == ["good"]
+        assert world.call(limited(), GOOD).asked == ["good"]
 
 
 def trip(world: World, target: str) -> None:
@@ -158,7 +152,7 @@ def test_a_rule_in_shadow_counts_and_tells_and_never_refuses() -> None:
 def test_degrade_in_shadow_asks_nobody_else() -> None:
     with World(degrading("{usd: 0.6}", "[good], ").replace("when_short", "mode: shadow, when_short")) as world:
         played = [world.call(limited(), GOOD) for _ in range(2)]
-    assert [asked(one) for one in played] == [["best"]] * 2
+    assert [one.asked for one in played] == [["best"]] * 2
     assert played[1].record.shadow_refusals == ["day"]
 
 
@@ -167,7 +161,7 @@ def test_degrade_in_shadow_asks_nobody_else() -> None:
 )
 def test_how_much_must_be_left_is_as_spend_says(spend: str, statuses: list[int]) -> None:
     with World(BY_REQUEST + budget("{usd: 0.3}", f"spend: {spend}")) as world:
-        slow = Reply(200, JSON_TYPE, [*GOOD.steps], [Wait(1)])
+        slow = late(1, GOOD)
         played = world.together([limited()] * 4, lambda: slow)
         assert sorted(one.record.status or 0 for one in played) == statuses
         assert world.call(limited()).record.status == 429
@@ -179,4 +173,4 @@ def test_the_failover_of_a_degraded_call_stays_with_the_targets_it_was_sent_to()
     )
     with World(both + budget("{usd: 0.4}", "when_short: {degrade_to: [free]}")) as world:
         played = world.call(limited(), failure(500))
-    assert [sent.target.name for sent in played.sent] == ["free"] * len(played.sent)
+    assert played.asked == ["free"] * len(played.sent)

@@ -6,10 +6,10 @@ import msgspec
 
 from proxy.explain.text import as_text
 from proxy.policy.explain import Explanation
-from tests.pipeline.scripts import chat, chat_reply, json_reply
+from tests.pipeline.replies import GOOD
+from tests.pipeline.scripts import chat
 from tests.pipeline.world import World
 
-REPLY = json_reply(chat_reply())
 CONFIG = """
 targets: {a: {provider: openai, credential: sk-a}}
 routes: [{name: all, to: [a], experiment: {name: terse, arms: {x: 50%, y: 50%}, by: user}}]
@@ -20,7 +20,7 @@ def arms(*users: str | None) -> list[str | None]:
     found = []
     with World(CONFIG) as world:
         for user in users:
-            record = world.call(chat(body={"user": user} if user is not None else {}), REPLY).record
+            record = world.call(chat(body={"user": user} if user is not None else {}), GOOD).record
             assert (record.experiment, record.plan is not None) == ("terse", True)
             found.append(record.arm)
     return found
@@ -47,5 +47,5 @@ def test_explanation_tells_the_arm_of_the_call() -> None:
 
 def test_call_of_a_route_without_experiment_has_no_arm() -> None:
     with World(CONFIG.replace(", experiment: {name: terse, arms: {x: 50%, y: 50%}, by: user}", "")) as world:
-        record = world.call(chat(), REPLY).record
+        record = world.call(chat(), GOOD).record
     assert (record.experiment, record.arm) == (None, None)

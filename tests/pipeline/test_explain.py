@@ -7,7 +7,6 @@ import json
 import random
 from typing import Any
 
-import msgspec
 import pytest
 
 from proxy.call import Outcome
@@ -16,11 +15,10 @@ from proxy.errors import ConnectFailed
 from proxy.policy.breaker import BreakerState
 from proxy.policy.explain import Explanation
 from proxy.records import CallRecord
-from tests.pipeline.scripts import CONFIG, JSON_TYPE, chat, chat_reply, json_reply
+from tests.pipeline.replies import GOOD, JSON_TYPE
+from tests.pipeline.scripts import CONFIG, EXPLAIN, chat
 from tests.pipeline.world import Played, Request, World
 
-REPLY = json_reply(chat_reply())
-ASKS = (b"X-Postern-Explain", b"1")
 TWO = """
 targets:
   a: {provider: openai, credential: sk-a}
@@ -29,22 +27,17 @@ targets:
 WEIGHTED = TWO + "routes: [{name: split, strategy: weighted, to: [{target: a, weight: 3}, {target: b, model: gpt-5}]}]"
 
 
-def explained(played: Played) -> Explanation:
-    assert (played.client.status, played.client.events[-1]) == (200, "finish"), played.client.body
-    return msgspec.json.decode(played.client.body, type=Explanation)
-
-
 def asked(config: str, request: Request) -> tuple[Played, Explanation]:
     with World(config) as world:
         played = world.call(request)
-    return played, explained(played)
+    return played, played.explanation
 
 
 # --------------------------------------------------------------------------------------------------------- the answer
 
 
 def test_explained_call_is_answered_with_the_decision_and_sent_nowhere() -> None:
-    played, told = asked(WEIGHTED, chat([ASKS]))
+    played, told = asked(WEIGHTED, chat(EXPLAIN))
     assert played.sent == []
     assert (told.method, told.path, told.model, told.route, told.strategy) == (
         "POST",
@@ -61,7 +54,7 @@ def test_explained_call_is_answered_with_the_decision_and_sent_nowhere() -> None
 
 
 def test_explained_call_is_recorded_once_without_attempt_or_cost() -> None:
-    record = asked(WEIGHTED, chat([ASKS]))[0].record
+    record = asked(WEIGHTED, chat(EXPLAIN))[0].record
     assert (record.outcome, record.status, record.route, record.attempts) == (Outcome.SUCCEEDED, 200, "split", [])
     assert (record.billable, record.error_type) == (False, None)
 
@@ -74,9 +67,9 @@ def test_question_may_be_asked_in_two_ways(value: bytes) -> None:
 @pytest.mark.parametrize("value", [b"0", b"false", b""])
 def test_call_that_says_no_is_sent_without_the_field(value: bytes) -> None:
     with World(CONFIG) as world:
-        played = world.call(chat([(b"x-postern-explain", value)]), REPLY)
+        played = world.call(chat([(b"x-postern-explain", value)]), GOOD)
     assert played.sent[0].values("x-postern-explain") == []
-    assert played.client.body == b"".join(step for step in REPLY.steps if isinstance(step, bytes))
+    assert played.client.body == b"".join(step for step in GOOD.steps if isinstance(step, bytes))
 
 
 def test_unclear_question_is_refused_rather_than_sent() -> None:
@@ -87,7 +80,7 @@ def test_unclear_question_is_refused_rather_than_sent() -> None:
 
 def test_refusal_is_explained_with_the_answer_that_it_would_be() -> None:
     config = TWO + "routes: [{name: none, match: {model: o3}, to: [a]}]"
-    played, told = asked(config, chat([ASKS]))
+    played, told = asked(config, chat(EXPLAIN))
     assert told.refusal is not None
     assert (told.refusal.status, told.refusal.code, told.route) == (404, "no_route", None)
     assert [(one.route, one.matches) for one in told.routes] == [("none", False)]
@@ -96,11 +89,11 @@ def test_refusal_is_explained_with_the_answer_that_it_would_be() -> None:
 
 def test_targets_without_a_price_are_told_as_left_out() -> None:
     config = WEIGHTED + "\nprices: {on_unknown: refuse}"
-    _, told = asked(config, chat([ASKS], {"model": "nobody-knows-it"}))
+    _, told = asked(config, chat(EXPLAIN, {"model": "nobody-knows-it"}))
     assert [(step.target, step.model) for step in told.steps] == [("b", "gpt-5")]
     assert [(drop.target, drop.why) for drop in told.dropped] == [("a", "its price isn't known, and prices.on_unknown is refuse")]
     alone = config.replace(", {target: b, model: gpt-5}", "")
-    refused = asked(alone, chat([ASKS], {"model": "nobody-knows-it"}))[1]
+    refused = asked(alone, chat(EXPLAIN, {"model": "nobody-knows-it"}))[1]
     assert refused.refusal is not None
     assert (refused.refusal.code, refused.steps) == ("unknown_price", ())
 
@@ -110,16 +103,16 @@ SHAPED = TWO + "routes: [{name: shaped, to: [a, b], request: {set: {temperature:
 
 def test_changes_of_the_request_are_told_for_each_target() -> None:
     config = SHAPED.replace("sk-b}", "sk-b, request: {drop: [seed]}}")
-    _, told = asked(config, chat([ASKS], {"max_tokens": 10, "seed": 1}))
+    _, told = asked(config, chat(EXPLAIN, {"max_tokens": 10, "seed": 1}))
     with World(config) as world:
-        played = world.call(chat(body={"max_tokens": 10, "seed": 1}), REPLY)
+        played = world.call(chat(body={"max_tokens": 10, "seed": 1}), GOOD)
     assert played.client.value("x-postern-changes") == told.steps[0].changes != ""
     assert told.steps[0].changes in told.steps[1].changes
     assert "seed" in told.steps[1].changes
 
 
 def test_request_that_rules_cannot_be_put_into_is_told_as_refused() -> None:
-    request = chat([ASKS, (b"content-encoding", b"unknown")])
+    request = chat([*EXPLAIN, (b"content-encoding", b"unknown")])
     _, told = asked(SHAPED, request)
     with World(SHAPED) as world:
         refused = world.call(chat([(b"content-encoding", b"unknown")]))
@@ -133,24 +126,24 @@ def test_request_that_rules_cannot_be_put_into_is_told_as_refused() -> None:
 
 def test_request_that_cannot_be_read_is_an_error_and_no_explanation() -> None:
     with World(CONFIG) as world:
-        played = world.call(Request(headers=[*JSON_TYPE, ASKS], steps=[b"{"]))
+        played = world.call(Request(headers=[*JSON_TYPE, *EXPLAIN], steps=[b"{"]))
     assert (played.client.status, played.record.error_type) == (400, "invalid_json")
 
 
 def test_call_that_names_no_model_can_be_explained() -> None:
-    _, told = asked(CONFIG, Request("GET", "/v1/models", [ASKS]))
+    _, told = asked(CONFIG, Request("GET", "/v1/models", EXPLAIN))
     assert (told.model, told.route, [step.why for step in told.steps]) == (None, "default", ["the only target"])
 
 
 def test_explanation_is_given_where_nothing_else_tells_of_postern() -> None:
-    played, told = asked("transparent: true\n" + WEIGHTED, chat([ASKS]))
+    played, told = asked("transparent: true\n" + WEIGHTED, chat(EXPLAIN))
     assert told.route == "split"
     assert not [name for name, _ in played.client.headers if name.startswith(b"x-postern-")]
 
 
 def test_client_that_leaves_before_its_explanation_has_abandoned_the_call() -> None:
     with World(WEIGHTED) as world:
-        record = world.call(chat([ASKS], writes_until_gone=0)).record
+        record = world.call(chat(EXPLAIN, writes_until_gone=0)).record
     assert (record.outcome, record.status) == (Outcome.ABANDONED, 200)
 
 
@@ -159,7 +152,7 @@ def test_client_that_leaves_before_its_explanation_has_abandoned_the_call() -> N
 
 def test_plan_is_recorded_where_there_was_a_choice() -> None:
     with World(WEIGHTED.replace("weighted", "least_busy")) as world:
-        plan = world.call(chat(), REPLY).record.plan
+        plan = world.call(chat(), GOOD).record.plan
     assert plan is not None
     assert plan.strategy == "least_busy"
     assert plan.steps == [("a", None, "0 in flight"), ("b", "gpt-5", "0 in flight")]
@@ -169,7 +162,7 @@ def test_plan_is_recorded_where_there_was_a_choice() -> None:
 def test_what_was_left_out_is_recorded() -> None:
     with World(WEIGHTED) as world:
         open_breaker(world, "a")
-        plan = world.call(chat(), REPLY).record.plan
+        plan = world.call(chat(), GOOD).record.plan
     assert plan is not None
     assert plan.steps == [("b", "gpt-5", "drawn with weight 1, 100% of calls")]
     assert plan.dropped == [("a", None, "its breaker is open")]
@@ -177,10 +170,10 @@ def test_what_was_left_out_is_recorded() -> None:
 
 def test_no_plan_is_recorded_where_nothing_was_chosen() -> None:
     with World(CONFIG) as world:
-        assert world.call(chat(), REPLY).record.plan is None
-        assert world.call(Request("GET", "/v1/models"), REPLY).record.plan is None
+        assert world.call(chat(), GOOD).record.plan is None
+        assert world.call(Request("GET", "/v1/models"), GOOD).record.plan is None
     with World(CONFIG + "routes: [{name: one, match: {model: gpt-*}, to: [openai]}]") as world:
-        assert world.call(chat(), REPLY).record.plan is None
+        assert world.call(chat(), GOOD).record.plan is None
 
 
 # -------------------------------------------------------------------------------- what is told is what is done: 1,000 times
@@ -321,11 +314,11 @@ def check(seed: int) -> str:
     with case.world() as world:
         case.prepare(world)
         world.gate.random_bits = random.Random(seed).getrandbits
-        told = explained(world.call(case.request(ASKS)))
+        told = world.call(case.request(*EXPLAIN)).explanation
         weak = {name for name, state in world.gate.states.items() if state.breaker.state is not BreakerState.CLOSED}
         expected = [] if told.refusal else places(told, weak)
         failures = case.chance.randrange(len(expected) + 1) if expected else 0
-        outcome = [ConnectFailed("no connection")] * failures + [REPLY] * (failures < len(expected))
+        outcome = [ConnectFailed("no connection")] * failures + [GOOD] * (failures < len(expected))
         world.gate.random_bits = random.Random(seed).getrandbits
         record = world.call(case.request(), *outcome).record
     assert record.route == told.route

@@ -3,61 +3,42 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from proxy.call import HeaderList, Outcome
-from proxy.errors import ConnectFailed, UpstreamClosed, UpstreamGarbage
+from proxy.errors import UpstreamClosed, UpstreamGarbage
 from tests.pipeline.fakes import SILENCE, Reply, Step, broken
-from tests.pipeline.scripts import (
+from tests.pipeline.replies import (
     DONE,
+    GOOD,
+    GOOD_STREAM,
+    HELLO,
     JSON_TYPE,
+    NO_CONNECTION,
+    SILENT,
     SSE_TYPE,
-    TWO_TARGETS,
     USAGE_NUSD,
-    chat,
     chat_reply,
-    chat_stream,
-    delta,
     failure,
     json_reply,
-    posted,
     sse,
-    usage_chunk,
 )
-from tests.pipeline.world import Played, Request, World
+from tests.pipeline.scripts import TWO_TARGETS, chat, chat_stream, posted
+from tests.pipeline.world import Request, World, world_under
 
-REFUSED = ConnectFailed("Target 'first' failed: no connection.", param="first")
-GOOD = json_reply(chat_reply())
-GOOD_STREAM = sse(delta("Hello"), delta("", "stop"), usage_chunk(), DONE)
 LONG_ERROR = Reply(500, JSON_TYPE, [b'{"error":{"code":"huge","message":"' + b"x" * (300 << 10) + b'"}}'])
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(TWO_TARGETS) as created:
-        yield created
-
-
-def asked(played: Played) -> list[str]:
-    """The targets of a call's attempts."""
-    return [attempt.target for attempt in played.record.attempts]
-
-
-def error_of(played: Played) -> dict[str, object]:
-    """The error that the client was told."""
-    error: dict[str, object] = json.loads(played.client.body)["error"]
-    return error
+world = world_under(TWO_TARGETS)
 
 
 # ------------------------------------------------------------------------------------------ the other target answers
 
 FAILURES: dict[str, tuple[Reply | Step, Outcome, str]] = {
-    "refused": (REFUSED, Outcome.FAILED, "connect"),
+    "refused": (NO_CONNECTION, Outcome.FAILED, "connect"),
     "no HTTP": (UpstreamGarbage("Target 'first' failed: its reply is not HTTP/1.1."), Outcome.FAILED, "invalid_reply"),
     "closed without a reply": (UpstreamClosed("Target 'first' failed."), Outcome.FAILED, "closed"),
-    "silence": (Reply(before_head=[SILENCE]), Outcome.FAILED, "timeout"),
+    "silence": (SILENT, Outcome.FAILED, "timeout"),
     "silence after the head": (Reply(200, JSON_TYPE, [SILENCE]), Outcome.FAILED, "timeout"),
     "cut": (Reply(200, JSON_TYPE, [b'{"choices":[', broken()]), Outcome.FAILED, "closed"),
     "rate": (failure(429, "rate_limit_exceeded", "tokens"), Outcome.THROTTLED, "rate_limit_exceeded"),
@@ -99,7 +80,7 @@ def test_the_other_target_is_asked_at_once(world: World) -> None:
 
 
 def test_waiting_for_a_target_that_failed_is_no_overhead_of_ours(world: World) -> None:
-    for script in (Reply(before_head=[SILENCE]), Reply(200, JSON_TYPE, [SILENCE]), Reply(200, SSE_TYPE, [SILENCE])):
+    for script in (SILENT, Reply(200, JSON_TYPE, [SILENCE]), Reply(200, SSE_TYPE, [SILENCE])):
         assert world.call(chat_stream(), script, GOOD_STREAM).record.overhead_ns == 0
 
 
@@ -149,10 +130,10 @@ def test_what_a_failed_attempt_cost_counts(world: World) -> None:
 
 def test_a_question_for_usage_that_only_one_target_refuses_is_put_to_the_other(world: World) -> None:
     refusal = json_reply({"error": {"message": "Unknown field stream_options."}}, 400)
-    played = world.call(chat_stream(asks=False), failure(500), refusal, sse(delta("Hello"), DONE))
+    played = world.call(chat_stream(asks=False), failure(500), refusal, sse(HELLO, DONE))
     assert ["stream_options" in json.loads(sent.body) for sent in played.sent] == [True, True, False]
-    assert asked(played) == ["first", "second", "second"]
-    again = world.call(chat_stream(asks=False), failure(500), sse(delta("Hello"), DONE))
+    assert played.asked == ["first", "second", "second"]
+    again = world.call(chat_stream(asks=False), failure(500), sse(HELLO, DONE))
     assert ["stream_options" in json.loads(sent.body) for sent in again.sent] == [True, False]
 
 
@@ -160,7 +141,7 @@ def test_a_question_that_is_refused_takes_none_of_the_attempts() -> None:
     refusal = json_reply({"error": {"message": "Unknown field stream_options."}}, 400)
     with World(TWO_TARGETS.replace("attempts: 3", "attempts: 2")) as world:
         played = world.call(chat_stream(asks=False), refusal, failure(500), GOOD_STREAM)
-    assert (asked(played), played.client.status) == (["first", "first", "second"], 200)
+    assert (played.asked, played.client.status) == (["first", "first", "second"], 200)
 
 
 # ------------------------------------------------------------------------------------------------- nobody else is asked
@@ -176,25 +157,25 @@ def test_a_fault_of_the_client_is_answered_by_the_first_target(world: World, scr
 def test_an_upload_that_was_begun_is_never_sent_twice(world: World) -> None:
     request = Request(target="/v1/files", headers=[(b"Content-Type", b"multipart/form-data; boundary=b")], steps=[b"a" * 300])
     played = world.call(request, failure(500))
-    assert (asked(played), played.client.status) == (["first"], 500)
+    assert (played.asked, played.client.status) == (["first"], 500)
 
 
 def test_an_upload_that_was_not_begun_goes_to_the_other_target(world: World) -> None:
     request = Request(target="/v1/files", headers=[(b"Content-Type", b"multipart/form-data; boundary=b")], steps=[b"a" * 300])
-    played = world.call(request, REFUSED, json_reply({"id": "file-1"}))
-    assert (asked(played), played.sent[1].body) == (["first", "second"], b"a" * 300)
+    played = world.call(request, NO_CONNECTION, json_reply({"id": "file-1"}))
+    assert (played.asked, played.sent[1].body) == (["first", "second"], b"a" * 300)
 
 
 def test_a_fault_that_the_rule_does_not_name_is_the_clients() -> None:
     with World(TWO_TARGETS.replace("{attempts: 3", "{on: [connect], attempts: 3")) as world:
-        assert asked(world.call(chat(), failure(500))) == ["first"]
-        assert asked(world.call(chat(), REFUSED, GOOD)) == ["first", "second"]
+        assert world.call(chat(), failure(500)).asked == ["first"]
+        assert world.call(chat(), NO_CONNECTION, GOOD).asked == ["first", "second"]
 
 
 def test_without_a_rule_nothing_follows_a_failure() -> None:
     with World(TWO_TARGETS.replace("to: [first, second], failover: {attempts: 3}", "to: [first]")) as world:
         played = world.call(chat(), failure(500))
-    assert (asked(played), played.client.status) == (["first"], 500)
+    assert (played.asked, played.client.status) == (["first"], 500)
 
 
 # ------------------------------------------------------------------------------------------------------ everybody fails
@@ -209,8 +190,8 @@ def test_where_all_fail_the_last_reply_is_passed_on_byte_for_byte(world: World) 
 
 
 def test_where_none_gave_a_reply_the_error_names_each_and_is_not_to_be_retried(world: World) -> None:
-    played = world.call(chat(), REFUSED, Reply(before_head=[SILENCE]))
-    error = error_of(played)
+    played = world.call(chat(), NO_CONNECTION, SILENT)
+    error = played.error
     assert played.client.status == 504
     assert (error["type"], error["code"], error["param"]) == ("postern_unavailable", "all_targets_failed", "both")
     assert error["message"] == "None of 2 attempts succeeded (first: connect; second: timeout)."
@@ -220,15 +201,15 @@ def test_where_none_gave_a_reply_the_error_names_each_and_is_not_to_be_retried(w
 
 def test_a_single_failure_keeps_its_own_error() -> None:
     with World(TWO_TARGETS.replace("attempts: 3", "attempts: 1")) as world:
-        played = world.call(chat(), REFUSED)
-    assert (error_of(played)["code"], played.client.value("x-should-retry")) == ("upstream_connect_failed", "true")
+        played = world.call(chat(), NO_CONNECTION)
+    assert (played.error["code"], played.client.value("x-should-retry")) == ("upstream_connect_failed", "true")
 
 
 def test_a_question_for_usage_that_was_refused_is_no_failed_attempt() -> None:
     refusal = json_reply({"error": {"message": "Unknown field stream_options."}}, 400)
     with World(TWO_TARGETS.replace("attempts: 3", "attempts: 1")) as world:
-        played = world.call(chat_stream(asks=False), refusal, REFUSED)
-    assert error_of(played)["code"] == "upstream_connect_failed"
+        played = world.call(chat_stream(asks=False), refusal, NO_CONNECTION)
+    assert played.error["code"] == "upstream_connect_failed"
 
 
 # ------------------------------------------------------------------------------------------------ the last one, once more
@@ -246,8 +227,8 @@ def test_a_question_for_usage_that_was_refused_is_no_failed_attempt() -> None:
 )
 def test_the_last_target_is_asked_again_when_it_wants_to_be(world: World, headers: HeaderList, wait_s: float) -> None:
     began_ns = world.clock.monotonic_ns()
-    played = world.call(chat(), REFUSED, failure(429, headers=headers), GOOD)
-    assert (asked(played), played.client.status) == (["first", "second", "second"], 200)
+    played = world.call(chat(), NO_CONNECTION, failure(429, headers=headers), GOOD)
+    assert (played.asked, played.client.status) == (["first", "second", "second"], 200)
     assert (world.clock.monotonic_ns() - began_ns) / 1e9 == pytest.approx(wait_s, abs=0.01)
     assert played.record.overhead_ns == 0
 
@@ -255,21 +236,21 @@ def test_the_last_target_is_asked_again_when_it_wants_to_be(world: World, header
 def test_a_target_that_wants_to_be_left_alone_for_minutes_is(world: World) -> None:
     last = failure(429, headers=[(b"Retry-After", b"600")])
     began_ns = world.clock.monotonic_ns()
-    played = world.call(chat(), REFUSED, last)
+    played = world.call(chat(), NO_CONNECTION, last)
     assert (played.client.status, played.client.body, played.client.value("retry-after")) == (429, last.steps[0], "600")
     assert world.clock.monotonic_ns() == began_ns
 
 
 def test_a_target_that_says_retries_are_of_no_use_is_believed(world: World) -> None:
-    played = world.call(chat(), REFUSED, failure(500, headers=[(b"x-should-retry", b"false")]))
-    assert asked(played) == ["first", "second"]
+    played = world.call(chat(), NO_CONNECTION, failure(500, headers=[(b"x-should-retry", b"false")]))
+    assert played.asked == ["first", "second"]
 
 
 def test_waits_without_a_word_of_the_target_are_short_and_random(world: World) -> None:
     waits = set()
     for _ in range(4):
         began_ns = world.clock.monotonic_ns()
-        world.call(chat(), REFUSED, failure(500), GOOD)
+        world.call(chat(), NO_CONNECTION, failure(500), GOOD)
         waits.add(world.clock.monotonic_ns() - began_ns)
         assert max(waits) <= 200_000_000
     assert len(waits) == 4

@@ -10,21 +10,9 @@ import pytest
 
 from proxy.call import Outcome
 from proxy.errors import ConnectFailed, UpstreamGarbage
-from tests.pipeline.fakes import LEAVES, SILENCE, Reply, Step, Wait, broken
-from tests.pipeline.scripts import (
-    DONE,
-    JSON_TYPE,
-    TWO_TARGETS,
-    chat,
-    chat_reply,
-    chat_stream,
-    delta,
-    event,
-    failure,
-    json_reply,
-    sse,
-    usage_chunk,
-)
+from tests.pipeline.fakes import LEAVES, Reply, Step, Wait, broken
+from tests.pipeline.replies import GOOD, GOOD_STREAM, HELLO, JSON_TYPE, SILENT, delta, event, failure, json_reply, sse
+from tests.pipeline.scripts import TWO_TARGETS, chat, chat_stream
 from tests.pipeline.world import Played, World
 
 CALLS = 60
@@ -37,24 +25,24 @@ CONFIG = (
 BAD: list[Callable[[], Reply | Step]] = [
     lambda: ConnectFailed("Target failed: no connection."),
     lambda: UpstreamGarbage("Target failed: its reply is not HTTP/1.1."),
-    lambda: Reply(before_head=[SILENCE]),
+    lambda: SILENT,
     lambda: Reply(200, JSON_TYPE, [b"{", broken()]),
     lambda: json_reply({"error": {"message": "no", "code": "server_error"}}),
     lambda: json_reply(b"<html>"),
     lambda: json_reply({"error": {"message": "no stream_options"}}, 400),
     lambda: sse(delta(""), broken()),
-    lambda: sse(delta("Hello"), broken()),
+    lambda: sse(HELLO, broken()),
     lambda: sse(event({"error": {"message": "no", "type": "overloaded_error"}})),
     lambda: Reply(before_head=[Wait(1), LEAVES]),
-    lambda: sse(delta("Hello"), LEAVES),
+    lambda: sse(HELLO, LEAVES),
     *((lambda status=status: failure(status)) for status in (400, 401, 403, 408, 429, 500, 502, 503, 529)),
     lambda: failure(429, headers=[(b"Retry-After", b"2")]),
     lambda: failure(429, "insufficient_quota"),
     lambda: failure(400, "context_length_exceeded"),
 ]
-GOOD: list[Callable[[], Reply | Step]] = [
-    lambda: json_reply(chat_reply()),
-    lambda: sse(delta("Hello"), delta("", "stop"), usage_chunk(), DONE),
+ANSWERS: list[Callable[[], Reply | Step]] = [
+    lambda: GOOD,
+    lambda: GOOD_STREAM,
 ]
 
 
@@ -77,7 +65,7 @@ def test_whatever_targets_do_every_call_is_told_once_and_no_promise_is_broken(se
     first_asked: Counter[str] = Counter()
     retries: Counter[str] = Counter()
     with World(CONFIG) as world:
-        world.upstream.default = lambda: chance.choice(GOOD if chance.random() < 0.3 else BAD)()
+        world.upstream.default = lambda: chance.choice(ANSWERS if chance.random() < 0.3 else BAD)()
         began_ns = world.clock.monotonic_ns()
         for _ in range(CALLS):
             played = world.call(chat() if chance.random() < 0.5 else chat_stream(asks=False))

@@ -6,10 +6,10 @@ import pytest
 
 from proxy.call import MASK, HeaderList
 from proxy.policy.identity import MAX_LABEL_CHARS
-from tests.pipeline.scripts import CONFIG, TWO_TARGETS, chat, chat_reply, json_reply, posted
+from tests.pipeline.replies import GOOD, json_reply
+from tests.pipeline.scripts import CONFIG, TWO_TARGETS, chat, posted
 from tests.pipeline.world import Request, World
 
-REPLY = json_reply(chat_reply())
 OK = json_reply({})
 
 
@@ -18,7 +18,7 @@ def labels(
 ) -> dict[str, str]:
     """Those of one chat call, as they are recorded."""
     with World(CONFIG + more, environment) as world:
-        return world.call(chat(headers, body), REPLY).record.labels
+        return world.call(chat(headers, body), GOOD).record.labels
 
 
 def test_every_label_is_read_and_recorded() -> None:
@@ -63,7 +63,7 @@ def test_a_call_that_is_refused_for_its_body_has_the_labels_of_its_head() -> Non
 
 def test_labels_are_sent_on_as_they_came() -> None:
     with World(CONFIG) as world:
-        (sent,) = world.call(chat([(b"x-tenant", b" shop ")], {"user": "bob"}), REPLY).sent
+        (sent,) = world.call(chat([(b"x-tenant", b" shop ")], {"user": "bob"}), GOOD).sent
     assert sent.values("x-tenant") == [b" shop "]
     assert b'"user": "bob"' in sent.body
 
@@ -100,7 +100,7 @@ def test_a_label_never_holds_the_credential_of_a_target() -> None:
 def targets_asked(routes: str, *calls: Request) -> list[str]:
     config = TWO_TARGETS.partition("routes:")[0] + f"routes: [{routes}]\n"
     with World(config) as world:
-        return [world.call(call, REPLY).sent[0].target.name for call in calls]
+        return [world.call(call, GOOD).sent[0].target.name for call in calls]
 
 
 def test_a_route_is_chosen_by_labels() -> None:
@@ -131,6 +131,6 @@ def test_calls_stick_by_any_label(sticky_by: str, field: bytes) -> None:
 def test_an_experiment_goes_by_any_label() -> None:
     more = "routes: [{name: a, to: [openai], experiment: {name: e, arms: {x: 50%, y: 50%}, by: tenant}}]\n"
     with World(CONFIG + more) as world:
-        arms = [world.call(chat([(b"x-tenant", b"%d" % (number % 10))]), REPLY).record.arm for number in range(40)]
+        arms = [world.call(chat([(b"x-tenant", b"%d" % (number % 10))]), GOOD).record.arm for number in range(40)]
     assert set(arms) == {"x", "y"}
     assert arms[:10] * 4 == arms

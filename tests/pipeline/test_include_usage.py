@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from proxy.call import Outcome
 from tests.pipeline.fakes import Reply, broken
-from tests.pipeline.scripts import CONFIG, DONE, JSON_TYPE, USAGE_NUSD, chat_stream, delta, json_reply, sse, usage_chunk
-from tests.pipeline.world import World
+from tests.pipeline.replies import BYE, DONE, HELLO, JSON_TYPE, USAGE_NUSD, delta, json_reply, sse, usage_chunk
+from tests.pipeline.scripts import CONFIG, chat_stream
+from tests.pipeline.world import World, world_under
 
 ASKED = [delta("Hello", usage=None), delta("", "stop", usage=None), usage_chunk(), DONE]
-UNASKED = [delta("Hello"), delta("", "stop"), DONE]
+UNASKED = [HELLO, BYE, DONE]
 REFUSAL = json_reply({"error": {"message": "Unknown field stream_options.", "type": "invalid_request_error"}}, 400)
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG) as created:
-        yield created
+world = world_under(CONFIG)
 
 
 def options_sent(body: bytes) -> object:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
 
 from proxy.call import HeaderList, Outcome
-from tests.pipeline.scripts import CONFIG, JSON_TYPE, chat, chat_reply, json_reply, posted
-from tests.pipeline.world import Played, Request, World
+from tests.pipeline.replies import GOOD, JSON_TYPE, json_reply
+from tests.pipeline.scripts import CONFIG, bearer, chat, posted
+from tests.pipeline.world import Played, Request, World, world_under
 
-REPLY = json_reply(chat_reply())
 OK = json_reply({})
 KEY, BATCH, OLD = b"pk-postern-web-0123456789", b"pk-postern-batch-0123456789", b"pk-postern-old-0123456789"
 BEARER: HeaderList = [(b"Authorization", b"Bearer " + KEY)]
@@ -32,20 +31,7 @@ keys:
   - {{name: old, sha256: {digest(OLD)}, expires: 2001-01-01}}
 """
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG + MODELS + ROUTES + KEYS) as created:
-        yield created
-
-
-def error_of(played: Played) -> dict[str, object]:
-    error: dict[str, object] = json.loads(played.client.body)["error"]
-    return error
-
-
-def bearer(key: bytes) -> HeaderList:
-    return [(b"Authorization", b"Bearer " + key)]
+world = world_under(CONFIG + MODELS + ROUTES + KEYS)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +49,7 @@ def bearer(key: bytes) -> HeaderList:
     ],
 )
 def test_a_key_is_taken_wherever_clients_send_one_and_goes_no_further(world: World, headers: HeaderList, query: str) -> None:
-    played = world.call(chat(headers, target=f"/v1/chat/completions{query}"), REPLY)
+    played = world.call(chat(headers, target=f"/v1/chat/completions{query}"), GOOD)
     assert (played.client.status, played.record.labels["key"]) == (200, "web")
     (sent,) = played.sent
     assert KEY not in repr((sent.url, sent.headers, sent.body)).encode()
@@ -72,19 +58,19 @@ def test_a_key_is_taken_wherever_clients_send_one_and_goes_no_further(world: Wor
 
 
 def test_what_the_key_says_is_what_the_call_is_labelled_with(world: World) -> None:
-    assert world.call(chat(BEARER), REPLY).record.labels == {"tenant": "shop", "app": "front", "key": "web"}
-    assert world.call(chat([*BEARER, (b"x-app", b"cli")]), REPLY).record.labels == {"tenant": "shop", "app": "cli", "key": "web"}
+    assert world.call(chat(BEARER), GOOD).record.labels == {"tenant": "shop", "app": "front", "key": "web"}
+    assert world.call(chat([*BEARER, (b"x-app", b"cli")]), GOOD).record.labels == {"tenant": "shop", "app": "cli", "key": "web"}
 
 
 def test_a_field_that_repeats_the_key_goes_no_further_and_any_other_does(world: World) -> None:
     headers = [*BEARER, (b"x-subscription-key", KEY), (b"x-note", b"a " + KEY), (b"x-other", b"pk-postern"), (b"x-user", b"bob")]
-    (sent,) = world.call(chat(headers), REPLY).sent
+    (sent,) = world.call(chat(headers), GOOD).sent
     assert [sent.values(name) for name in ("x-subscription-key", "x-note", "x-other", "x-user")] == [[], [], [b"pk-postern"], [b"bob"]]
 
 
 @pytest.mark.parametrize("place", [b"x-user", b"x-tenant"])
 def test_a_label_never_holds_a_key(world: World, place: bytes) -> None:
-    record = world.call(chat([*BEARER, (place, b"as " + KEY)]), REPLY).record
+    record = world.call(chat([*BEARER, (place, b"as " + KEY)]), GOOD).record
     assert KEY.decode() not in repr(record)
 
 
@@ -108,7 +94,7 @@ HOSTILE = [
 @pytest.mark.parametrize("headers", HOSTILE)
 def test_without_a_good_key_the_call_is_refused_and_nothing_of_its_body_is_read(world: World, headers: HeaderList) -> None:
     played = world.call(chat(headers))
-    error = error_of(played)
+    error = played.error
     assert (played.client.status, error["type"], error["code"], error["param"]) == (401, "postern_refused", "key_invalid", None)
     assert (played.client.value("x-should-retry"), played.client.value("www-authenticate")) == ("false", 'Bearer realm="postern"')
     assert (played.record.outcome, played.record.error_type, played.record.labels) == (Outcome.REJECTED, "key_invalid", {})
@@ -117,8 +103,8 @@ def test_without_a_good_key_the_call_is_refused_and_nothing_of_its_body_is_read(
 
 def test_an_expired_key_is_refused_under_its_name(world: World) -> None:
     played = world.call(chat(bearer(OLD)))
-    assert (played.client.status, error_of(played)["code"], error_of(played)["param"]) == (401, "key_invalid", "old")
-    assert "'old' has expired" in str(error_of(played)["message"])
+    assert (played.client.status, played.error["code"], played.error["param"]) == (401, "key_invalid", "old")
+    assert "'old' has expired" in str(played.error["message"])
     assert (played.record.rule, played.record.labels) == ("old", {"key": "old"})
 
 
@@ -127,7 +113,7 @@ def test_a_key_expires_at_its_moment_by_the_clock() -> None:
         unix_s = world.clock.time_ns() / 1e9
     end = datetime.fromtimestamp(int(unix_s) + 10, UTC).isoformat().replace("+00:00", "Z")
     with World(f"{CONFIG}keys: [{{name: web, sha256: {digest(KEY)}, expires: '{end}'}}]\n") as world:
-        assert world.call(chat(BEARER), REPLY).client.status == 200
+        assert world.call(chat(BEARER), GOOD).client.status == 200
         world.pass_time(10)
         assert world.call(chat(BEARER)).client.status == 401
 
@@ -172,21 +158,21 @@ def test_anthropics_clients_get_their_own_envelope(world: World) -> None:
 
 def test_without_keys_none_is_needed_and_the_clients_own_goes_on() -> None:
     with World("targets: {openai: {provider: openai}}") as world:
-        (sent,) = world.call(chat(BEARER), REPLY).sent
+        (sent,) = world.call(chat(BEARER), GOOD).sent
     assert sent.values("authorization") == [b"Bearer " + KEY]
 
 
 def test_with_keys_no_target_gets_the_clients_credential() -> None:
     with World(f"targets: {{openai: {{provider: openai}}}}\nkeys: [{{name: web, sha256: {digest(KEY)}}}]\n") as world:
-        (sent,) = world.call(chat(BEARER), REPLY).sent
+        (sent,) = world.call(chat(BEARER), GOOD).sent
     assert sent.values("authorization") == []
 
 
 def test_a_reload_takes_keys_and_gives_them_from_the_next_call_on(world: World) -> None:
-    assert world.call(chat(BEARER), REPLY).client.status == 200
+    assert world.call(chat(BEARER), GOOD).client.status == 200
     world.reload(CONFIG + f"keys: [{{name: new, sha256: {digest(b'pk-new')}}}]\n")
     assert world.call(chat(BEARER)).client.status == 401
-    assert world.call(chat(bearer(b"pk-new")), REPLY).record.labels == {"key": "new"}
+    assert world.call(chat(bearer(b"pk-new")), GOOD).record.labels == {"key": "new"}
 
 
 # ------------------------------------------------------------------------------------------------- what a key is for
@@ -195,7 +181,7 @@ def test_a_reload_takes_keys_and_gives_them_from_the_next_call_on(world: World) 
 def refusal(played: Played) -> tuple[int | None, object, object]:
     assert played.sent == []
     assert played.client.value("x-should-retry") == "false"
-    return played.client.status, error_of(played)["code"], error_of(played)["param"]
+    return played.client.status, played.error["code"], played.error["param"]
 
 
 NOT_ALLOWED = (403, "model_not_allowed", "batch")
@@ -203,7 +189,7 @@ NOT_ALLOWED = (403, "model_not_allowed", "batch")
 
 def test_a_key_opens_the_models_that_it_names(world: World) -> None:
     for model in ("gpt-4o", "smart"):  # the alias that is asked for, not what it leads to
-        assert world.call(chat(bearer(BATCH), {"model": model}), REPLY).client.status == 200
+        assert world.call(chat(bearer(BATCH), {"model": model}), GOOD).client.status == 200
     for other in ("gpt-5", "claude", "", None):
         assert refusal(world.call(chat(bearer(BATCH), {"model": other}))) == NOT_ALLOWED
 
@@ -212,12 +198,12 @@ def test_a_model_that_the_path_names_counts_too(world: World) -> None:
     def deployment(name: str) -> Request:
         return posted({"model": "gpt-4o"}, f"/openai/deployments/{name}/chat/completions", bearer(BATCH))
 
-    assert world.call(deployment("gpt-4o"), REPLY).client.status == 200
+    assert world.call(deployment("gpt-4o"), GOOD).client.status == 200
     assert refusal(world.call(deployment("gpt-5"))) == NOT_ALLOWED
 
 
 def test_models_that_stand_in_for_the_model_count_too(world: World) -> None:
-    assert world.call(chat(bearer(BATCH), {"models": ["gpt-4o-mini", "smart"]}), REPLY).client.status == 200
+    assert world.call(chat(bearer(BATCH), {"models": ["gpt-4o-mini", "smart"]}), GOOD).client.status == 200
     assert refusal(world.call(chat(bearer(BATCH), {"models": ["gpt-4o-mini", "gpt-5"]}))) == NOT_ALLOWED
 
 
@@ -231,10 +217,10 @@ def test_a_call_whose_model_cannot_be_read_is_refused_where_the_key_is_for_some(
 
 
 def test_a_key_opens_the_routes_that_it_names(world: World) -> None:
-    assert world.call(chat(bearer(BATCH)), REPLY).record.route == "day"
+    assert world.call(chat(bearer(BATCH)), GOOD).record.route == "day"
     at_night = (b"x-night", b"1")
     assert refusal(world.call(chat([*bearer(BATCH), at_night]))) == (403, "route_not_allowed", "batch")
-    assert world.call(chat([*BEARER, at_night]), REPLY).record.route == "night"
+    assert world.call(chat([*BEARER, at_night]), GOOD).record.route == "night"
 
 
 def test_what_a_key_is_not_for_is_explained(world: World) -> None:
@@ -245,4 +231,4 @@ def test_what_a_key_is_not_for_is_explained(world: World) -> None:
 def test_a_route_is_chosen_by_the_key() -> None:
     routes = "routes: [{name: web, match: {key: 'w*'}, to: [openai]}, {name: others, to: [openai]}]\n"
     with World(CONFIG + KEYS.replace(", routes: [day, default]", "") + routes) as world:
-        assert [world.call(chat(bearer(key)), REPLY).record.route for key in (KEY, BATCH)] == ["web", "others"]
+        assert [world.call(chat(bearer(key)), GOOD).record.route for key in (KEY, BATCH)] == ["web", "others"]

@@ -7,22 +7,15 @@ import pytest
 from proxy.call import Outcome
 from proxy.errors import ConnectFailed
 from proxy.spending import Rate
-from tests.pipeline.fakes import LEAVES, SILENCE, Reply, Wait
-from tests.pipeline.scripts import CONFIG, JSON_TYPE, TWO_TARGETS, USAGE, chat_reply, failure, json_reply, posted
-from tests.pipeline.spending_scripts import TENANT, bound_tokens, budget, error, limited, of_tenant
+from tests.pipeline.fakes import LEAVES, Reply
+from tests.pipeline.replies import GOOD, SILENT, USAGE, failure, json_reply, late
+from tests.pipeline.scripts import CONFIG, EXPLAIN, TWO_TARGETS, posted
+from tests.pipeline.spending_scripts import TENANT, bound_tokens, budget, limited, of_tenant
 from tests.pipeline.world import Request, World
-
-GOOD = json_reply(chat_reply())
-EXPLAIN = [(b"x-postern-explain", b"1")]
 
 
 def limit(rule: str) -> str:
     return f"limits: [{{name: pace, {rule}}}]\n"
-
-
-def slow(seconds: float) -> Reply:
-    """A reply that comes late."""
-    return Reply(200, JSON_TYPE, [*GOOD.steps], [Wait(seconds)])
 
 
 # ------------------------------------------------------------------------------------------------------------ requests
@@ -32,7 +25,7 @@ def test_a_call_over_the_limit_is_refused_and_told_how_fast_it_may_be() -> None:
     with World(CONFIG + limit("requests: 2/min")) as world:
         assert [world.call(limited(), GOOD).record.status for _ in range(2)] == [200, 200]
         played = world.call(limited())
-    told, client = error(played), played.client
+    told, client = played.error, played.client
     assert (client.status, told["type"], told["code"], told["param"]) == (429, "postern_refused", "rate_limited", "pace")
     assert told["message"] == "Limit 'pace' is reached: 2 requests per minute. Try again in 30 s, or raise the limit."
     assert (client.value("retry-after"), client.value("x-should-retry")) == ("30", "true")
@@ -122,17 +115,17 @@ def test_a_call_larger_than_all_of_a_rate_waits_until_all_of_it_is_there_and_pay
 
 def test_no_more_calls_at_a_time_than_the_limit_says() -> None:
     with World(CONFIG + limit("concurrency: 2")) as world:
-        played = world.together([limited()] * 5, lambda: slow(1))
+        played = world.together([limited()] * 5, lambda: late(1, GOOD))
         assert sorted(one.record.status or 0 for one in played) == [200, 200, 429, 429, 429]
         told = next(one for one in played if one.record.status == 429)
         assert (
-            error(told)["message"] == "Limit 'pace' is reached: 2 calls at a time. Try again when one of them is done, or raise the limit."
+            told.error["message"] == "Limit 'pace' is reached: 2 calls at a time. Try again when one of them is done, or raise the limit."
         )
         assert (told.client.value("retry-after"), told.client.value("x-should-retry")) == ("1", "true")
         assert world.call(limited(), GOOD).record.status == 200
 
 
-@pytest.mark.parametrize("reply", [failure(500), Reply(before_head=[SILENCE]), Reply(before_head=[LEAVES]), GOOD])
+@pytest.mark.parametrize("reply", [failure(500), SILENT, Reply(before_head=[LEAVES]), GOOD])
 def test_a_call_gives_its_place_back_however_it_ends(reply: Reply) -> None:
     with World(CONFIG + limit("concurrency: 1")) as world:
         world.call(limited(), reply)
@@ -178,7 +171,7 @@ def test_a_call_that_would_wait_in_vain_is_refused_at_once() -> None:
 
 def test_a_call_waits_for_one_under_way_to_end_and_goes_on() -> None:
     with World(CONFIG + limit("concurrency: 1, wait_ms: 5000")) as world:
-        played = world.together([limited()] * 3, lambda: slow(1))
+        played = world.together([limited()] * 3, lambda: late(1, GOOD))
         ends_s = sorted(one.record.end_ns - one.record.start_ns for one in played)
     assert [one.record.status for one in played] == [200] * 3
     assert [round(end / 1e9, 1) for end in ends_s] == [1.0, 2.0, 3.0]
@@ -186,7 +179,7 @@ def test_a_call_waits_for_one_under_way_to_end_and_goes_on() -> None:
 
 def test_a_call_whose_turn_does_not_come_in_time_is_refused_then() -> None:
     with World(CONFIG + limit("concurrency: 1, wait_ms: 500")) as world:
-        first, second = world.together([limited()] * 2, lambda: slow(2))
+        first, second = world.together([limited()] * 2, lambda: late(2, GOOD))
     assert (first.record.status, second.record.status) == (200, 429)
     assert 0.5 <= (second.record.end_ns - second.record.start_ns) / 1e9 < 0.52
 
@@ -202,7 +195,7 @@ def test_a_call_whose_turn_another_one_took_waits_no_longer_than_it_may() -> Non
 
 def test_a_client_that_leaves_while_its_call_waits_holds_nothing() -> None:
     with World(CONFIG + budget() + limit("concurrency: 1, wait_ms: 5000")) as world:
-        played = world.together([limited()] * 2, lambda: slow(3), leaving=(1, 1.0))
+        played = world.together([limited()] * 2, lambda: late(3, GOOD), leaving=(1, 1.0))
         assert world.call(limited(), GOOD).record.status == 200
     assert [one.record.status for one in played] == [200, None]
     assert (played[1].record.outcome, played[1].record.attempts) == (Outcome.ABANDONED, [])

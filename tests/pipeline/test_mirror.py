@@ -10,40 +10,23 @@ import pytest
 from proxy.call import Outcome
 from proxy.errors import ConnectFailed
 from proxy.pipeline.background import Background
-from tests.pipeline.fakes import LEAVES, SILENCE, Reply, Step, Wait, broken
-from tests.pipeline.scripts import (
-    DONE,
-    TWO_TARGETS,
-    USAGE_NUSD,
-    chat,
-    chat_reply,
-    chat_stream,
-    delta,
-    event,
-    failure,
-    json_reply,
-    posted,
-    sse,
-    usage_chunk,
-)
+from tests.pipeline.fakes import LEAVES, Reply, Step, Wait, broken
+from tests.pipeline.replies import GOOD, GOOD_STREAM, HELLO, SILENT, STREAM, USAGE_NUSD, chat_reply, event, failure, json_reply, sse
+from tests.pipeline.scripts import TWO_TARGETS, chat, chat_stream, mirrored, posted
 from tests.pipeline.world import Request, World
 
-MIRRORED = TWO_TARGETS.replace("routes:", "  local: {provider: ollama, price: {per_million: {input: 2, output: 8}}}\nroutes:").replace(
-    "failover:", "mirror: {to: [{target: local, model: small}]}, failover:"
-)
-ANSWER = chat_reply()
-STREAM = (delta("Hello"), delta("", "stop"), usage_chunk(), DONE)
+MIRRORED = mirrored(TWO_TARGETS)
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
     with World(MIRRORED) as created:
-        created.upstream.copies["local"] = lambda: json_reply(ANSWER)
+        created.upstream.copies["local"] = lambda: GOOD
         yield created
 
 
 def test_a_copy_is_sent_as_any_request_of_its_target(world: World) -> None:
-    played = world.call(chat([(b"Authorization", b"Bearer sk-client")]), json_reply(ANSWER))
+    played = world.call(chat([(b"Authorization", b"Bearer sk-client")]), GOOD)
     (copy,) = world.upstream.copied
     assert copy.url == "http://127.0.0.1:11434/v1/chat/completions"
     assert json.loads(copy.body) == json.loads(played.sent[0].body) | {"model": "small"}
@@ -51,7 +34,7 @@ def test_a_copy_is_sent_as_any_request_of_its_target(world: World) -> None:
 
 
 def test_a_copy_is_a_call_of_its_own_that_says_whose(world: World) -> None:
-    played = world.call(chat(), json_reply(ANSWER))
+    played = world.call(chat(), GOOD)
     (copy,) = played.copies
     own = played.record
     assert (copy.mirror_of, copy.parent_span_id, copy.trace_id, copy.route) == (own.call_id, own.span_id, own.trace_id, own.route)
@@ -64,8 +47,8 @@ def test_a_copy_is_a_call_of_its_own_that_says_whose(world: World) -> None:
 
 
 def test_a_copied_stream_is_read_to_its_end_and_metered(world: World) -> None:
-    world.upstream.copies["local"] = lambda: sse(*STREAM)
-    played = world.call(chat_stream(), sse(*STREAM))
+    world.upstream.copies["local"] = lambda: GOOD_STREAM
+    played = world.call(chat_stream(), GOOD_STREAM)
     assert played.client.body == b"".join(STREAM)
     (attempt,) = played.copies[0].attempts
     assert (attempt.outcome, attempt.cost and attempt.cost.total_nusd) == (Outcome.SUCCEEDED, USAGE_NUSD)
@@ -75,10 +58,10 @@ def test_a_copied_stream_is_read_to_its_end_and_metered(world: World) -> None:
 
 COPIES_GO_WRONG: dict[str, Callable[[], Reply | Step]] = {
     "slow": lambda: Reply(before_head=[Wait(100)]),
-    "silent": lambda: Reply(before_head=[SILENCE]),
+    "silent": lambda: SILENT,
     "failing": lambda: failure(500),
     "away": lambda: ConnectFailed("Target failed: no connection."),
-    "cut": lambda: sse(delta("Hello"), broken()),
+    "cut": lambda: sse(HELLO, broken()),
     "an error in a stream": lambda: sse(event({"error": {"message": "no", "type": "server_error"}})),
     "nonsense": lambda: json_reply(b"<html>"),
 }
@@ -87,8 +70,8 @@ COPIES_GO_WRONG: dict[str, Callable[[], Reply | Step]] = {
 @pytest.mark.parametrize("name", COPIES_GO_WRONG)
 def test_whatever_becomes_of_a_copy_the_client_isnt_touched(world: World, name: str) -> None:
     world.upstream.copies["local"] = COPIES_GO_WRONG[name]
-    played = world.call(chat(), json_reply(ANSWER))
-    assert (played.client.status, json.loads(played.client.body)) == (200, ANSWER)
+    played = world.call(chat(), GOOD)
+    assert (played.client.status, json.loads(played.client.body)) == (200, chat_reply())
     assert played.record.outcome is Outcome.SUCCEEDED
     assert played.record.end_ns - played.record.start_ns < 1e6
     assert len(played.copies) == 1
@@ -97,9 +80,9 @@ def test_whatever_becomes_of_a_copy_the_client_isnt_touched(world: World, name: 
 def test_a_copy_that_fails_counts_at_its_targets_breaker_and_is_not_sent_while_that_is_open(world: World) -> None:
     world.upstream.copies["local"] = lambda: failure(500)
     for _ in range(5):
-        assert world.call(chat(), json_reply(ANSWER)).copies[0].outcome is Outcome.FAILED
+        assert world.call(chat(), GOOD).copies[0].outcome is Outcome.FAILED
     assert world.gate.states["local"].breaker.state == "open"
-    assert world.call(chat(), json_reply(ANSWER)).copies == []
+    assert world.call(chat(), GOOD).copies == []
     assert world.gate.unmirrored == {"unavailable": 1}
 
 
@@ -115,15 +98,15 @@ def test_a_call_that_fails_is_copied_all_the_same(world: World) -> None:
 
 def test_copies_beyond_the_bound_are_let_go_and_counted(world: World) -> None:
     world.gate.mirrors = Background(0)
-    assert world.call(chat(), json_reply(ANSWER)).copies == []
+    assert world.call(chat(), GOOD).copies == []
     assert world.gate.unmirrored == {"busy": 1}
 
 
 @pytest.mark.parametrize(("ratio", "least", "most"), [("0%", 0, 0), ("25%", 60, 140), ("100%", 400, 400)])
 def test_as_many_calls_are_copied_as_the_ratio_says(ratio: str, least: int, most: int) -> None:
     with World(MIRRORED.replace("model: small}]", "model: small}], ratio: " + ratio)) as world:
-        world.upstream.copies["local"] = lambda: json_reply(ANSWER)
-        copied = sum(len(world.call(chat(), json_reply(ANSWER)).copies) for _ in range(400))
+        world.upstream.copies["local"] = lambda: GOOD
+        copied = sum(len(world.call(chat(), GOOD).copies) for _ in range(400))
     assert least <= copied <= most
 
 
@@ -144,8 +127,8 @@ def test_only_calls_that_generate_are_copied(world: World, request_: Request) ->
 def test_a_route_in_shadow_copies_nothing() -> None:
     shadow = "routes: [{name: shade, to: [second], mode: shadow, mirror: {to: [local]}}, {name: both, to: [first]}]"
     with World(MIRRORED[: MIRRORED.index("routes:")] + shadow) as world:
-        world.upstream.copies["local"] = lambda: json_reply(ANSWER)
-        assert world.call(chat(), json_reply(ANSWER)).copies == []
+        world.upstream.copies["local"] = lambda: GOOD
+        assert world.call(chat(), GOOD).copies == []
 
 
 def test_a_call_that_is_only_explained_is_not_copied(world: World) -> None:
@@ -155,8 +138,8 @@ def test_a_call_that_is_only_explained_is_not_copied(world: World) -> None:
 
 def test_each_target_of_the_list_gets_a_copy() -> None:
     with World(MIRRORED.replace("[{target: local, model: small}]", "[local, second]").replace("[first, second]", "[first]")) as world:
-        world.upstream.copies |= {"local": lambda: json_reply(ANSWER), "second": lambda: json_reply(ANSWER)}
-        copies = world.call(chat(), json_reply(ANSWER)).copies
+        world.upstream.copies |= {"local": lambda: GOOD, "second": lambda: GOOD}
+        copies = world.call(chat(), GOOD).copies
     assert sorted(copy.attempts[0].target for copy in copies) == ["local", "second"]
     assert len({copy.call_id for copy in copies}) == 2
 
@@ -164,8 +147,8 @@ def test_each_target_of_the_list_gets_a_copy() -> None:
 def test_a_mirrors_own_rules_of_requests_apply() -> None:
     config = MIRRORED.replace("{provider: ollama,", "{provider: ollama, request: {drop: [messages2], clamp: {max_tokens: 5}},")
     with World(config) as world:
-        world.upstream.copies["local"] = lambda: json_reply(ANSWER)
-        world.call(chat(body={"max_tokens": 50, "messages2": 1}), json_reply(ANSWER))
+        world.upstream.copies["local"] = lambda: GOOD
+        world.call(chat(body={"max_tokens": 50, "messages2": 1}), GOOD)
     assert json.loads(world.upstream.copied[0].body)["max_tokens"] == 5
 
 
@@ -174,6 +157,6 @@ def test_a_mirror_without_a_price_is_not_sent_where_prices_must_be_known() -> No
         "routes:", "  extra: {provider: vllm, base_url: http://127.0.0.1:9/v1}\nprices: {on_unknown: refuse}\nroutes:"
     )
     with World(config) as world:
-        world.upstream.copies["extra"] = lambda: json_reply(ANSWER)
-        assert world.call(chat(), json_reply(ANSWER)).copies == []
+        world.upstream.copies["extra"] = lambda: GOOD
+        assert world.call(chat(), GOOD).copies == []
         assert world.gate.unmirrored == {"unavailable": 1}

@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from proxy.call import Outcome, Usage
 from proxy.pipeline.arrival import WHOLE_BYTES
 from tests.pipeline.fakes import Reply, Wait, broken
-from tests.pipeline.scripts import (
-    CONFIG,
-    JSON_TYPE,
-    USAGE_NUSD,
-    USAGE_USD,
-    chat,
-    chat_reply,
-    in_pieces,
-    json_reply,
-    posted,
-)
-from tests.pipeline.world import Request, World
+from tests.pipeline.replies import GOOD, JSON_TYPE, USAGE_NUSD, USAGE_USD, chat_reply, in_pieces, json_reply
+from tests.pipeline.scripts import CONFIG, chat, posted
+from tests.pipeline.world import Request, World, world_under
 
 READ = Usage(input_tokens=100, output_tokens=20)
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG) as created:
-        yield created
+world = world_under(CONFIG)
 
 
 def test_chat_tells_its_cost_in_the_head_and_in_the_record(world: World) -> None:
-    reply = json_reply(chat_reply())
+    reply = GOOD
     played = world.call(chat(), reply)
     assert played.client.body == reply.steps[0]
     assert played.client.value("x-postern-cost-usd") == USAGE_USD
@@ -178,7 +164,7 @@ def test_a_download_that_breaks_is_interrupted_and_the_client_sees_it(world: Wor
 def test_short_json_that_breaks_is_answered_with_502(world: World) -> None:
     played = world.call(chat(), Reply(200, JSON_TYPE, [b'{"id":', broken()]))
     assert (played.client.status, played.record.outcome) == (502, Outcome.FAILED)
-    assert json.loads(played.client.body)["error"]["code"] == "upstream_closed"
+    assert played.error["code"] == "upstream_closed"
     assert played.client.value("x-should-retry") == "true"
 
 
@@ -200,7 +186,7 @@ def test_a_reply_without_usage_is_left_to_the_tokenizer(world: World) -> None:
 
 def test_zero_cost_is_only_said_of_what_is_free() -> None:
     with World("targets: {own: {provider: vllm, base_url: 'http://llm.example/v1', price: {free: true}}}") as world:
-        played = world.call(chat(), json_reply(chat_reply()))
+        played = world.call(chat(), GOOD)
     assert played.client.value("x-postern-cost-usd") == "0"
 
 

@@ -10,10 +10,10 @@ from proxy.policy.conditions import RouteFacts
 from proxy.policy.telemetry_environment import Sampler, TelemetryEnvironment
 from proxy.records import CHUNK_GAP_BOUNDARIES_S, CallRecord
 from tests.pipeline.fakes import FakeRequestBody, Reply, Sent, Step, Wait
-from tests.pipeline.scripts import CONFIG, DONE, chat, chat_reply, chat_stream, delta, json_reply, posted, sse
+from tests.pipeline.replies import BYE, DONE, GOOD, delta, sse
+from tests.pipeline.scripts import CONFIG, chat, chat_stream, posted
 from tests.pipeline.world import Played, Request, World, runtime
 
-REPLY = json_reply(chat_reply())
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 BAGGAGE = (b"baggage", b"user=jo")
 TRUSTED = CONFIG + "telemetry: {trust_upstream_context: [openai]}"
@@ -23,14 +23,14 @@ ROUTES = CONFIG + 'routes: [{name: ads, match: {model: "gpt-*"}, to: [{target: o
 
 def record_of(config: str, request: Request) -> CallRecord:
     with World(config) as world:
-        return world.call(request, REPLY).record
+        return world.call(request, GOOD).record
 
 
 def played_under(environment: TelemetryEnvironment, request: Request, config: str = TRUSTED) -> Played:
     with World(config) as world:
         plain = world.gate.runtime
         world.gate.use(type(plain)(plain.config, _targets(world), plain.prices, environment))
-        return world.call(request, REPLY)
+        return world.call(request, GOOD)
 
 
 def _targets(world: World) -> dict[str, Target]:
@@ -69,7 +69,7 @@ def test_call_that_no_rule_refused_names_none() -> None:
 
 def test_overhead_before_an_upstream_is_asked_is_told_apart() -> None:
     steps: list[Step] = [b'{"model":"gpt-4o",', Wait(0.5), b'"messages":[]}']
-    slow = Reply(REPLY.status, REPLY.headers, REPLY.steps, before_head=(Wait(2),))
+    slow = Reply(GOOD.status, GOOD.headers, GOOD.steps, before_head=(Wait(2),))
     with World(CONFIG) as world:
         record = world.call(Request(headers=[(b"content-type", b"application/json")], steps=steps), slow).record
     assert 500_000_000 <= record.overhead_before_ns <= record.overhead_ns < 600_000_000
@@ -81,7 +81,7 @@ def test_overhead_before_an_upstream_is_asked_is_told_apart() -> None:
 def test_attributes_of_the_user_are_recorded_and_their_headers_go_on() -> None:
     headers = [(b"X-Team", b"ads"), (b"X-Postern-Mine", b"m")]
     with World(ATTRIBUTES) as world:
-        played = world.call(chat(headers=headers, body={"metadata": {"feature": "search"}}), REPLY)
+        played = world.call(chat(headers=headers, body={"metadata": {"feature": "search"}}), GOOD)
     assert played.record.attributes == {"team": "ads", "feature": "search", "mine": "m"}
     names = [name for name, _ in played.sent[0].headers]
     assert b"X-Team" in names
@@ -155,7 +155,7 @@ def test_gaps_between_chunks_are_counted_by_their_length() -> None:
             waits[2],
             delta("d"),
             waits[3],
-            delta("", "stop") + DONE,
+            BYE + DONE,
         ]
         record = world.call(chat_stream(), sse(*steps)).record
     (attempt,) = record.attempts

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from proxy.call import Outcome
 from proxy.errors import BadRequest, BodyTooLarge, ConnectFailed, UpstreamGarbage
 from tests.pipeline.fakes import Reply, Wait
-from tests.pipeline.scripts import CONFIG, JSON_TYPE, chat, chat_reply, chat_stream, delta, json_reply, posted, sse
-from tests.pipeline.world import Played, Request, World
+from tests.pipeline.replies import GOOD, HELLO, JSON_TYPE, json_reply, sse
+from tests.pipeline.scripts import CONFIG, chat, chat_stream, posted
+from tests.pipeline.world import Played, Request, World, world_under
 
 UPLOAD = [(b"Content-Type", b"multipart/form-data; boundary=b")]
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG + "max_body_mib: 0.001") as created:
-        yield created
-
-
-def error_of(played: Played) -> dict[str, object]:
-    """The error that the client was told, in OpenAI's envelope."""
-    error: dict[str, object] = json.loads(played.client.body)["error"]
-    assert [*error] == ["message", "type", "param", "code"]
-    return error
+world = world_under(CONFIG + "max_body_mib: 0.001")
 
 
 def assert_refused(played: Played, status: int, code: str, outcome: Outcome = Outcome.REJECTED) -> None:
-    assert (played.client.status, error_of(played)["code"]) == (status, code)
+    assert (played.client.status, played.error["code"]) == (status, code)
     assert (played.record.status, played.record.outcome) == (status, outcome)
     assert played.client.value("content-length") == str(len(played.client.body))
     assert played.client.value("x-postern-call-id") == played.record.call_id
@@ -53,7 +42,7 @@ def test_what_is_no_request_is_never_sent(world: World, body: bytes, code: str) 
 def test_a_body_over_the_limit_is_413_and_never_sent(world: World, declared: int | None) -> None:
     played = world.call(Request(headers=JSON_TYPE, steps=[b"x" * 1000, b"x" * 1000], declared_bytes=declared))
     assert_refused(played, 413, "body_too_large")
-    assert error_of(played)["param"] == "max_body_mib"
+    assert played.error["param"] == "max_body_mib"
     assert played.sent == []
 
 
@@ -71,7 +60,7 @@ def test_no_route_is_404() -> None:
     with World(CONFIG + "routes: [{name: only, match: {model: gpt-5*}, to: [openai]}]") as world:
         played = world.call(chat())
     assert_refused(played, 404, "no_route")
-    assert "'gpt-4o'" in str(error_of(played)["message"])
+    assert "'gpt-4o'" in str(played.error["message"])
     assert played.record.route is None
 
 
@@ -129,7 +118,7 @@ def test_a_fault_while_reading_drops_the_upstream(world: World) -> None:
 
 
 def test_a_fault_after_the_head_leaves_one_record_too(world: World) -> None:
-    played = world.call(chat_stream(edge_fault=RuntimeError("bug")), sse(delta("Hello")))
+    played = world.call(chat_stream(edge_fault=RuntimeError("bug")), sse(HELLO))
     assert (played.record.error_type, played.record.status) == ("internal_error", 200)
 
 
@@ -182,5 +171,5 @@ def test_an_upload_may_take_longer_than_the_targets_time_to_answer() -> None:
 
 def test_a_body_that_is_no_json_of_a_json_endpoint_passes_unread(world: World) -> None:
     request = Request(headers=[(b"Content-Type", b"application/x-protobuf")], steps=[b"\x00\x01"])
-    played = world.call(request, json_reply(chat_reply()))
+    played = world.call(request, GOOD)
     assert (played.sent[0].body, played.body.was_read_whole, played.record.requested_model) == (b"\x00\x01", False, None)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from proxy.call import HeaderList, Outcome
 from tests.pipeline.fakes import Sent
-from tests.pipeline.scripts import CONFIG, chat, chat_reply, json_reply, posted
-from tests.pipeline.world import Request, World
+from tests.pipeline.replies import GOOD, chat_reply, json_reply
+from tests.pipeline.scripts import CONFIG, chat, posted
+from tests.pipeline.world import Request, World, world_under
 
-REPLY = json_reply(chat_reply())
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-03".encode()
 TWO_TARGETS = """
@@ -23,16 +22,12 @@ targets:
 PASSTHROUGH = "targets: {openai: {provider: openai, credential: passthrough}}"
 TRUSTED = CONFIG + "telemetry: {trust_upstream_context: [openai]}"
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG) as created:
-        yield created
+world = world_under(CONFIG)
 
 
 def sent_under(config: str, request: Request) -> Sent:
     with World(config) as world:
-        return world.call(request, REPLY).sent[0]
+        return world.call(request, GOOD).sent[0]
 
 
 # ---------------------------------------------------------------------------------------------------- body and address
@@ -40,7 +35,7 @@ def sent_under(config: str, request: Request) -> Sent:
 
 def test_a_body_that_no_rule_is_about_passes_byte_for_byte(world: World) -> None:
     body = b' {"model" : "gpt-4o","unknown":[1.0, 1e3],"model2":"\\u00e9", "messages":[] }\n'
-    sent = world.call(posted(body), REPLY).sent[0]
+    sent = world.call(posted(body), GOOD).sent[0]
     assert (sent.body, sent.method, sent.url) == (body, "POST", "https://api.openai.com/v1/chat/completions")
 
 
@@ -55,7 +50,7 @@ def test_a_body_that_no_rule_is_about_passes_byte_for_byte(world: World) -> None
 def test_renaming_a_model_changes_no_other_byte(body: bytes, expected: bytes) -> None:
     config = TWO_TARGETS + "models: {smart: {targets: [{target: own, model: house-7b}]}}\nroutes: [{name: all, to: [openai]}]"
     with World(config) as world:
-        played = world.call(posted(body), REPLY)
+        played = world.call(posted(body), GOOD)
     assert played.sent[0].body == expected
     assert played.sent[0].url == "http://llm.example:8000/base/v1/chat/completions"
     assert (played.record.requested_model, played.record.attempts[0].model) == ("smart", "house-7b")
@@ -124,19 +119,19 @@ CONTEXT: HeaderList = [(b"traceparent", TRACEPARENT), (b"tracestate", b"vendor=1
 
 
 def test_a_caller_whose_flags_are_03_is_joined_and_sampled(world: World) -> None:
-    record = world.call(chat(CONTEXT), REPLY).record
+    record = world.call(chat(CONTEXT), GOOD).record
     assert (record.trace_id, record.parent_span_id, record.sampled, record.trace_state) == (TRACE, PARENT, True, "vendor=1")
     assert record.span_id not in (PARENT, record.attempts[0].span_id)
 
 
 def test_an_unsampled_caller_stays_unsampled(world: World) -> None:
-    record = world.call(chat([(b"traceparent", TRACEPARENT[:-2] + b"02")]), REPLY).record
+    record = world.call(chat([(b"traceparent", TRACEPARENT[:-2] + b"02")]), GOOD).record
     assert (record.trace_id, record.sampled) == (TRACE, False)
 
 
 @pytest.mark.parametrize("value", [b"00-xyz", TRACEPARENT.replace(b"0", b"-", 1), b"00-" + b"0" * 32 + TRACEPARENT[35:], b""])
 def test_a_malformed_traceparent_is_ignored(world: World, value: bytes) -> None:
-    played = world.call(chat([(b"traceparent", value), (b"tracestate", b"vendor=1")]), REPLY)
+    played = world.call(chat([(b"traceparent", value), (b"tracestate", b"vendor=1")]), GOOD)
     record = played.record
     assert record.trace_id != TRACE
     assert (record.parent_span_id, record.sampled, record.trace_state) == (None, True, None)
@@ -144,13 +139,13 @@ def test_a_malformed_traceparent_is_ignored(world: World, value: bytes) -> None:
 
 
 def test_an_untrusted_target_sees_no_trace_context_and_no_baggage(world: World) -> None:
-    sent = world.call(chat(CONTEXT), REPLY).sent[0]
+    sent = world.call(chat(CONTEXT), GOOD).sent[0]
     assert not [name for name, _ in sent.headers if name in (b"traceparent", b"tracestate", b"baggage")]
 
 
 def test_a_trusted_target_gets_the_attempts_span_and_the_baggage() -> None:
     with World(TRUSTED) as world:
-        played = world.call(chat(CONTEXT), REPLY)
+        played = world.call(chat(CONTEXT), GOOD)
     sent, attempt = played.sent[0], played.record.attempts[0]
     assert sent.values("traceparent") == [f"00-{TRACE}-{attempt.span_id}-01".encode()]
     assert (sent.values("tracestate"), sent.values("baggage")) == ([b"vendor=1"], [b"user=7"])
@@ -165,14 +160,14 @@ def test_a_trusted_target_is_told_that_a_trace_is_not_sampled() -> None:
 
 
 def test_tags_are_recorded_and_not_sent_on(world: World) -> None:
-    played = world.call(chat([(b"X-Postern-Tags", b" team=search , env = prod,=none,flag")]), REPLY)
+    played = world.call(chat([(b"X-Postern-Tags", b" team=search , env = prod,=none,flag")]), GOOD)
     assert played.record.tags == {"team": "search", "env": "prod", "flag": ""}
     assert not [name for name, _ in played.sent[0].headers if name.lower().startswith(b"x-postern-")]
 
 
 def test_tags_are_bounded(world: World) -> None:
     many = b",".join(b"k%d=v" % number for number in range(99))
-    assert len(world.call(chat([(b"x-postern-tags", many)]), REPLY).record.tags) == 16
+    assert len(world.call(chat([(b"x-postern-tags", many)]), GOOD).record.tags) == 16
 
 
 def test_hop_by_hop_fields_stop_here(world: World) -> None:
@@ -187,28 +182,28 @@ def test_hop_by_hop_fields_stop_here(world: World) -> None:
 
 def test_transparent_mode_adds_nothing_to_a_reply() -> None:
     with World(CONFIG + "transparent: true") as world:
-        replied = world.call(chat(), REPLY)
+        replied = world.call(chat(), GOOD)
         refused = world.call(posted(b"no json"))
-    assert replied.client.headers == REPLY.headers
+    assert replied.client.headers == GOOD.headers
     assert not [name for name, _ in refused.client.headers if name.startswith(b"x-postern-")]
     assert replied.record.attempts[0].cost
 
 
 def test_replies_say_which_call_they_belong_to(world: World) -> None:
-    played = world.call(chat(), REPLY)
+    played = world.call(chat(), GOOD)
     assert played.client.value("x-postern-call-id") == played.record.call_id
     assert played.client.value("x-postern-route") == played.record.route == "default"
     assert played.client.value("x-postern-attempts") == "1"
 
 
 def test_what_a_client_calls_a_model_cannot_add_a_header_field(world: World) -> None:
-    played = world.call(chat(body={"model": "gpt\r\nx-evil: 1"}), REPLY)
+    played = world.call(chat(body={"model": "gpt\r\nx-evil: 1"}), GOOD)
     assert played.client.value("x-postern-model") == "gpt??x-evil: 1"
 
 
 def test_the_record_tells_what_was_asked(world: World) -> None:
     request = chat([(b"User-Agent", b"App/1.0")], {"temperature": 0.5, "max_tokens": 7})
-    record = world.call(request, REPLY).record
+    record = world.call(request, GOOD).record
     assert record.facts
     assert (record.facts.temperature, record.facts.max_tokens, record.user_agent) == (0.5, 7, "App/1.0")
     assert (record.http_route, record.operation, record.requested_model) == ("/v1/chat/completions", "chat", "gpt-4o")
@@ -217,11 +212,12 @@ def test_the_record_tells_what_was_asked(world: World) -> None:
 
 def test_records_survive_any_bytes_a_client_can_send(world: World) -> None:
     odd: HeaderList = [(b"User-Agent", b"\xff\xfe"), (b"x-postern-tags", b"\xff=\xfe"), (b"tracestate", b"\xff")]
-    assert world.call(chat([*odd, (b"traceparent", TRACEPARENT)]), REPLY).record.outcome is Outcome.SUCCEEDED
+    assert world.call(chat([*odd, (b"traceparent", TRACEPARENT)]), GOOD).record.outcome is Outcome.SUCCEEDED
     played = world.call(Request("GET", "/v1/\udcff?x", odd))
     assert (played.client.status, played.record.outcome, played.record.path) == (400, Outcome.REJECTED, "/v1/?")
 
 
 def test_a_models_name_may_be_any_text(world: World) -> None:
     body = json.dumps({"model": "\ud800"}).encode()
-    world.call(posted(body), REPLY)
+    played = world.call(posted(body), GOOD)
+    assert (played.client.status, played.sent[0].body) == (200, body)

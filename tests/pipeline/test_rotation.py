@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,41 +12,20 @@ from proxy.errors import ConnectFailed
 from proxy.pipeline.failover import ROTATION
 from proxy.policy.breaker import BreakerState
 from tests.pipeline.fakes import Reply
-from tests.pipeline.scripts import (
-    CONFIG,
-    DONE,
-    TWO_TARGETS,
-    USAGE_NUSD,
-    chat,
-    chat_reply,
-    chat_stream,
-    delta,
-    event,
-    failure,
-    json_reply,
-    sse,
-    usage_chunk,
-)
-from tests.pipeline.world import Played, Request, World
+from tests.pipeline.replies import BYE, DONE, GOOD, GOOD_STREAM, HELLO, USAGE_NUSD, event, failure, json_reply, sse
+from tests.pipeline.scripts import CONFIG, TWO_TARGETS, chat, chat_stream
+from tests.pipeline.world import Played, Request, World, world_under
 
 KEYS = "[sk-one-000, sk-two-000, sk-three-000]"
 ONE_TARGET = CONFIG.replace("sk-target", KEYS)
 """No rule of failover: the list alone asks for it."""
 TWO = TWO_TARGETS.replace("sk-target", KEYS)
-GOOD = json_reply(chat_reply())
 REFUSED, NO_MONEY = failure(401, "invalid_api_key"), failure(429, "insufficient_quota")
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(ONE_TARGET) as created:
-        yield created
+world = world_under(ONE_TARGET)
 
 
-@pytest.fixture
-def two() -> Iterator[World]:
-    with World(TWO) as created:
-        yield created
+two = world_under(TWO)
 
 
 def throttled(retry_after_s: float | None = None) -> Reply:
@@ -94,7 +72,7 @@ def test_all_credentials_come_before_the_next_target(two: World) -> None:
     two.reload(TWO.replace("attempts: 3", "attempts: 4"))
     played = two.call(chat(), throttled(), throttled(), throttled(), GOOD)
     assert used(played) == ["one", "two", "three", "other-target"]
-    assert [attempt.target for attempt in played.record.attempts] == ["first", "first", "first", "second"]
+    assert played.asked == ["first", "first", "first", "second"]
 
 
 def test_each_target_has_its_own_credentials_to_try(two: World) -> None:
@@ -129,14 +107,14 @@ def test_a_retry_waits_for_the_credential_that_is_back_first(world: World) -> No
 
 def test_an_error_in_the_first_event_of_a_stream_rotates(world: World) -> None:
     first = sse(event({"error": {"message": "slow down", "code": "rate_limit_exceeded"}}))
-    played = world.call(chat_stream(), first, sse(delta("Hello"), delta("", "stop"), usage_chunk(), DONE))
+    played = world.call(chat_stream(), first, GOOD_STREAM)
     assert (used(played), played.client.status) == (["one", "two"], 200)
     assert b"slow down" not in played.client.body
 
 
 def test_no_credential_is_tried_after_the_reply_started_but_the_next_call_has_another(world: World) -> None:
     cut_short = event({"error": {"message": "slow down", "code": "rate_limit_exceeded"}})
-    played = world.call(chat_stream(), sse(delta("Hello"), cut_short))
+    played = world.call(chat_stream(), sse(HELLO, cut_short))
     assert used(played) == ["one"]
     assert used(world.call(chat(), GOOD)) == ["two"]
 
@@ -150,7 +128,7 @@ def test_an_upload_that_was_passed_on_is_not_sent_twice_but_the_next_call_has_an
 
 def test_asking_again_without_usage_is_made_with_the_same_credential(world: World) -> None:
     refuses = json_reply({"error": {"message": "unknown field stream_options"}}, 400)
-    played = world.call(chat_stream(asks=False), refuses, REFUSED, sse(delta("Hello"), delta("", "stop"), DONE))
+    played = world.call(chat_stream(asks=False), refuses, REFUSED, sse(HELLO, BYE, DONE))
     assert used(played) == ["one", "one", "two"]
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from proxy.explain.text import as_text
-from proxy.policy.explain import Explanation
-from tests.pipeline.scripts import chat, chat_reply, json_reply
+from tests.pipeline.replies import GOOD
+from tests.pipeline.scripts import EXPLAIN, chat
 from tests.pipeline.world import Played, Request, World
 
-REPLY = json_reply(chat_reply())
 TARGETS = """
 targets:
   a: {provider: openai, credential: sk-a}
@@ -20,12 +17,11 @@ SHADOW = (
     "{name: try, mode: shadow, match: {model: 'gpt-*'}, strategy: least_busy, to: [{target: b, model: gpt-5}, a], request: {drop: [user]}}"
 )
 SHADOWED = f"{TARGETS}routes: [{SHADOW}, {ACTING}]\n"
-ASKS = (b"x-postern-explain", b"1")
 
 
 def played(config: str, request: Request) -> Played:
     with World(config) as world:
-        return world.call(request, REPLY)
+        return world.call(request, GOOD)
 
 
 def test_call_goes_as_if_the_shadow_were_not_there() -> None:
@@ -35,7 +31,7 @@ def test_call_goes_as_if_the_shadow_were_not_there() -> None:
     assert beside.client.body == alone.client.body
     assert beside.client.value("x-postern-route") == "all"
     assert (beside.record.route, beside.record.decision) == ("all", "all>a/gpt-4o")
-    assert [attempt.target for attempt in beside.record.attempts] == ["a"]
+    assert beside.asked == ["a"]
 
 
 def test_record_tells_what_the_shadow_would_have_done() -> None:
@@ -71,16 +67,16 @@ def test_shadow_leaves_out_what_has_no_price_as_it_would_if_it_acted() -> None:
 
 def test_shadow_can_be_taken_into_force_by_a_reload() -> None:
     with World(SHADOWED) as world:
-        before = world.call(chat(), REPLY).record
+        before = world.call(chat(), GOOD).record
         world.reload(SHADOWED.replace("mode: shadow", "mode: enforce"))
-        after = world.call(chat(), REPLY).record
+        after = world.call(chat(), GOOD).record
     assert before.shadow is not None
     assert (after.route, after.shadow, after.decision) == ("try", None, before.shadow.decision)
 
 
 def test_explanation_tells_the_shadow_beside_the_plan() -> None:
     with World(SHADOWED) as world:
-        answer = msgspec.json.decode(world.call(chat([ASKS])).client.body, type=Explanation)
+        answer = world.call(chat(EXPLAIN)).explanation
     assert answer.shadow is not None
     assert (answer.route, answer.shadow.route, answer.shadow.differs) == ("all", "try", True)
     text = as_text(answer)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from proxy.call import Outcome
 from proxy.records import RequestFacts
 from tests.pipeline.fakes import Reply
-from tests.pipeline.scripts import DONE, JSON_TYPE, chat, chat_reply, chat_stream, delta, json_reply, posted, sse, usage_chunk
-from tests.pipeline.world import Played, Request, World
+from tests.pipeline.replies import DONE, GOOD, JSON_TYPE, delta, json_reply, sse, usage_chunk
+from tests.pipeline.scripts import chat, chat_stream, posted
+from tests.pipeline.world import Played, Request, World, world_under
 
 CONFIG = """
 targets:
@@ -33,14 +33,9 @@ routes:
   - {name: rest, to: [openai]}
 """
 ADS = [(b"X-Task", b"ads")]
-ANSWER = json_reply(chat_reply())
 OVERLOADED = json_reply({"error": {"message": "Try again later.", "code": "server_error"}}, 503)
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG) as created:
-        yield created
+world = world_under(CONFIG)
 
 
 def with_options(rule: str) -> World:
@@ -50,7 +45,7 @@ def with_options(rule: str) -> World:
 
 def assert_refused(played: Played, route: str) -> None:
     assert (played.client.status, played.sent) == (400, [])
-    error = json.loads(played.client.body)["error"]
+    error = played.error
     assert (error["type"], error["code"], error["param"]) == ("postern_refused", "request_not_shapeable", route)
     assert (played.record.outcome, played.record.error_type, played.record.rule) == (Outcome.REJECTED, "request_not_shapeable", route)
     assert played.client.value("x-should-retry") == "false"
@@ -58,13 +53,13 @@ def assert_refused(played: Played, route: str) -> None:
 
 def test_the_routes_rule_is_applied_then_the_targets_and_no_other_byte_changes(world: World) -> None:
     body = b'{ "model":"gpt-4o",\n"max_tokens" : 4000,"temperature":1.00, "logit_bias":{"1":2}, "messages":["\\u00e9"],"seed":7.0}'
-    sent = world.call(posted(body, headers=ADS), ANSWER).sent[0].body
+    sent = world.call(posted(body, headers=ADS), GOOD).sent[0].body
     changed = body.replace(b"4000", b"500").replace(b"1.00", b"0").replace(b', "logit_bias":{"1":2}', b"")
     assert sent == b'{"user":"sk-secret",' + changed[1:].replace(b"gpt-4o", b"gpt-5-nano")
 
 
 def test_each_target_gets_the_request_by_its_own_rules(world: World) -> None:
-    played = world.call(chat(ADS, {"max_tokens": 900, "logit_bias": {}}), *[OVERLOADED] * 2, ANSWER)
+    played = world.call(chat(ADS, {"max_tokens": 900, "logit_bias": {}}), *[OVERLOADED] * 2, GOOD)
     first, second = json.loads(played.sent[0].body), json.loads(played.sent[-1].body)
     assert played.record.attempts[-1].target == "own"
     assert (first["model"], first["max_tokens"], first.get("top_k"), "logit_bias" in first) == ("gpt-5-nano", 500, None, False)
@@ -73,30 +68,30 @@ def test_each_target_gets_the_request_by_its_own_rules(world: World) -> None:
 
 
 def test_a_target_has_its_rule_under_every_route(world: World) -> None:
-    assert json.loads(world.call(chat(body={"max_tokens": 900}), ANSWER).sent[0].body)["max_tokens"] == 500
+    assert json.loads(world.call(chat(body={"max_tokens": 900}), GOOD).sent[0].body)["max_tokens"] == 500
 
 
 def test_a_target_has_its_rule_where_no_route_is_declared() -> None:
     with with_options("{drop: [seed]}") as world:
-        assert "seed" not in json.loads(world.call(chat(body={"seed": 1}), ANSWER).sent[0].body)
+        assert "seed" not in json.loads(world.call(chat(body={"seed": 1}), GOOD).sent[0].body)
 
 
 def test_calls_without_a_rule_are_sent_as_they_came(world: World) -> None:
     request = chat([(b"X-Task", b"batch")], {"max_tokens": 9000, "logit_bias": {}})
-    played = world.call(request, ANSWER)
+    played = world.call(request, GOOD)
     assert (played.sent[0].body, played.client.value("x-postern-changes")) == (request.steps[0], None)
 
 
 def test_a_rule_that_changes_nothing_leaves_the_clients_own_bytes_packed_as_they_are(world: World) -> None:
     packed = gzip.compress(b'{"model":"gpt-4o","max_tokens":500}')
-    played = world.call(posted(packed, headers=[(b"Content-Encoding", b"gzip")]), ANSWER)
+    played = world.call(posted(packed, headers=[(b"Content-Encoding", b"gzip")]), GOOD)
     assert (played.sent[0].body, played.sent[0].values("content-encoding")) == (packed, [b"gzip"])
     assert (played.client.value("x-postern-changes"), played.record.attempts[0].changes) == (None, None)
 
 
 def test_a_packed_body_that_was_changed_is_sent_unpacked(world: World) -> None:
     packed = gzip.compress(b'{"model":"gpt-4o","max_tokens":501}')
-    played = world.call(posted(packed, headers=[(b"Content-Encoding", b"gzip")]), ANSWER)
+    played = world.call(posted(packed, headers=[(b"Content-Encoding", b"gzip")]), GOOD)
     assert (played.sent[0].body, played.sent[0].values("content-encoding")) == (b'{"model":"gpt-4o","max_tokens":500}', [])
 
 
@@ -104,29 +99,29 @@ def test_a_packed_body_that_was_changed_is_sent_unpacked(world: World) -> None:
 
 
 def test_changes_are_named_to_the_client_and_in_the_record_without_values_that_were_set(world: World) -> None:
-    played = world.call(chat(ADS, {"max_tokens": 900, "logit_bias": {}}), ANSWER)
+    played = world.call(chat(ADS, {"max_tokens": 900, "logit_bias": {}}), GOOD)
     told = "set temperature; set user; clamp max_tokens 500; drop logit_bias"
     assert (played.client.value("x-postern-changes"), played.record.attempts[0].changes) == (told, told)
 
 
 def test_changes_are_those_of_the_target_that_answered(world: World) -> None:
-    played = world.call(chat(ADS), *[OVERLOADED] * 2, ANSWER)
+    played = world.call(chat(ADS), *[OVERLOADED] * 2, GOOD)
     assert played.client.value("x-postern-changes") == "set temperature; set user; set top_k"
     assert [one.changes for one in played.record.attempts][0::2] == ["set temperature; set user", "set temperature; set user; set top_k"]
 
 
 def test_a_transparent_gate_tells_the_client_nothing() -> None:
     with World("transparent: true\n" + CONFIG) as world:
-        played = world.call(chat(ADS), ANSWER)
+        played = world.call(chat(ADS), GOOD)
     assert played.client.value("x-postern-changes") is None
     assert played.record.attempts[0].changes == "set temperature; set user"
 
 
 def test_the_record_has_what_was_asked_of_each_target_beside_what_the_client_asked(world: World) -> None:
-    record = world.call(chat(ADS, {"max_tokens": 900, "temperature": 1}), ANSWER).record
+    record = world.call(chat(ADS, {"max_tokens": 900, "temperature": 1}), GOOD).record
     assert record.facts == RequestFacts(max_tokens=900, temperature=1)
     assert record.attempts[0].asked == RequestFacts(max_tokens=500, temperature=0)
-    assert world.call(chat(), ANSWER).record.attempts[0].asked is None
+    assert world.call(chat(), GOOD).record.attempts[0].asked is None
 
 
 # ---- what can't be changed
@@ -159,7 +154,7 @@ def test_usage_is_not_asked_for_in_a_body_that_the_question_cannot_be_put_into()
 
 def test_what_is_refused_at_a_target_with_a_rule_passes_at_one_without(world: World) -> None:
     body = b'{"model":"gpt-4o","\xff\\n":1}'
-    assert world.call(posted(body, headers=[(b"X-Task", b"batch")]), ANSWER).sent[0].body == body
+    assert world.call(posted(body, headers=[(b"X-Task", b"batch")]), GOOD).sent[0].body == body
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from hashlib import sha256
 
-import pytest
-
-from proxy.call import HeaderList
 from proxy.config.schema import KeyConfig
 from proxy.policy.keys import VirtualKeys, compile_key
-from tests.pipeline.scripts import CONFIG, chat, chat_reply, json_reply, posted
-from tests.pipeline.world import Played, World
+from tests.pipeline.replies import GOOD
+from tests.pipeline.scripts import CONFIG, bearer, chat, posted
+from tests.pipeline.world import Played, World, world_under
 
-REPLY = json_reply(chat_reply())
 OWN, SHARED, OTHER, OLD = (b"pk-postern-%s-0123456789" % name for name in (b"own", b"shared", b"other", b"old"))
 STORE = "store: {kind: redis, url: 'redis://h', keys: true}\n"
 
@@ -25,34 +21,26 @@ def entry(name: str, key: bytes, **said: str) -> str:
 
 KEYS = f"keys: [{entry('own', OWN)}, {entry('old', OLD, expires='2001-01-01')}]\n"
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG + STORE + KEYS) as created:
-        yield created
+world = world_under(CONFIG + STORE + KEYS)
 
 
 def shared(**keys: bytes) -> VirtualKeys:
     return VirtualKeys(compile_key(KeyConfig(name, sha256(key).hexdigest(), tenant="of-" + name)) for name, key in keys.items())
 
 
-def bearer(key: bytes) -> HeaderList:
-    return [(b"Authorization", b"Bearer " + key)]
-
-
 def status(world: World, key: bytes) -> int | None:
     call = world.gate.keys.find([key])
-    return world.call(chat(bearer(key)), *([REPLY] if call is not None and call.name != "old" else [])).client.status
+    return world.call(chat(bearer(key)), *([GOOD] if call is not None and call.name != "old" else [])).client.status
 
 
 def told(played: Played) -> tuple[int | None, object, object]:
-    error = json.loads(played.client.body)["error"]
+    error = played.error
     return played.client.status, error["code"], error["type"]
 
 
 def test_a_shared_key_opens_the_gate_as_one_of_the_yaml_does(world: World) -> None:
     world.gate.share_keys(shared(web=SHARED))
-    played = world.call(chat(bearer(SHARED)), REPLY)
+    played = world.call(chat(bearer(SHARED)), GOOD)
     assert played.record.labels == {"tenant": "of-web", "key": "web"}
     assert played.sent[0].values("authorization") == [b"Bearer sk-target"]
     assert status(world, OWN) == 200
@@ -70,7 +58,7 @@ def test_shared_keys_are_swapped_whole_from_the_next_call_on(world: World) -> No
 def test_of_two_keys_with_one_name_or_digest_the_yamls_counts(world: World) -> None:
     world.gate.share_keys(shared(own=SHARED, double=OWN))
     assert status(world, SHARED) == 401
-    assert world.call(chat(bearer(OWN)), REPLY).record.labels == {"key": "own"}
+    assert world.call(chat(bearer(OWN)), GOOD).record.labels == {"key": "own"}
 
 
 def test_a_reload_leaves_the_shared_keys_in_force(world: World) -> None:

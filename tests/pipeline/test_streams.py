@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from proxy.call import Outcome, Usage
 from proxy.errors import UpstreamClosed
 from tests.pipeline.fakes import SILENCE, Step, Wait, broken
-from tests.pipeline.scripts import CONFIG, DONE, USAGE_NUSD, chat_stream, delta, event, posted, sse, usage_chunk
-from tests.pipeline.world import Played, World
+from tests.pipeline.replies import BYE, DONE, HELLO, USAGE_NUSD, delta, event, sse, usage_chunk
+from tests.pipeline.scripts import CONFIG, chat_stream, posted
+from tests.pipeline.world import Played, World, world_under
 
-HELLO, BYE = delta("Hello"), delta("", "stop")
 READ = Usage(input_tokens=100, output_tokens=20)
 
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World(CONFIG) as created:
-        yield created
+world = world_under(CONFIG)
 
 
 def in_band_error(played: Played) -> dict[str, object]:
@@ -31,16 +26,11 @@ def in_band_error(played: Played) -> dict[str, object]:
     return error
 
 
-def cost_nusd(played: Played) -> int | None:
-    cost = played.record.attempts[0].cost
-    return cost.total_nusd if cost else None
-
-
 def test_a_stream_passes_chunk_by_chunk_and_is_billed(world: World) -> None:
     chunks = [HELLO, BYE, usage_chunk(), DONE]
     played = world.call(chat_stream(), sse(*chunks))
     assert played.client.pieces == chunks
-    assert (played.record.outcome, cost_nusd(played)) == (Outcome.SUCCEEDED, USAGE_NUSD)
+    assert (played.record.outcome, played.cost_nusd) == (Outcome.SUCCEEDED, USAGE_NUSD)
     assert played.client.value("x-postern-cost-usd") is None
     assert played.record.attempts[0].finish_reasons == ["stop"]
     assert played.client.events[-1] == "finish"
@@ -52,7 +42,7 @@ def test_events_torn_at_any_byte_are_read_the_same(world: World) -> None:
     data = HELLO + BYE + usage_chunk() + DONE
     for at in range(1, len(data), 7):
         played = world.call(chat_stream(), sse(data[:at], data[at:]))
-        assert (played.client.body, cost_nusd(played)) == (data, USAGE_NUSD)
+        assert (played.client.body, played.cost_nusd) == (data, USAGE_NUSD)
 
 
 def test_a_stream_without_usage_has_no_cost_and_is_left_to_the_tokenizer(world: World) -> None:
@@ -72,12 +62,12 @@ def test_usage_in_every_chunk_is_not_summed(world: World) -> None:
 def test_zero_usage_never_overwrites_a_real_one(world: World) -> None:
     zero = delta("", "stop", usage={"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
     played = world.call(chat_stream(), sse(HELLO, usage_chunk(), zero, DONE))
-    assert cost_nusd(played) == USAGE_NUSD
+    assert played.cost_nusd == USAGE_NUSD
 
 
 def test_usage_beside_choices_counts(world: World) -> None:
     last = delta("!", "stop", usage={"prompt_tokens": 100, "completion_tokens": 20})
-    assert cost_nusd(world.call(chat_stream(), sse(HELLO, last, DONE))) == USAGE_NUSD
+    assert world.call(chat_stream(), sse(HELLO, last, DONE)).cost_nusd == USAGE_NUSD
 
 
 def test_a_stream_cut_by_an_error_is_interrupted_in_band_and_on_the_wire(world: World) -> None:
@@ -86,7 +76,7 @@ def test_a_stream_cut_by_an_error_is_interrupted_in_band_and_on_the_wire(world: 
     assert in_band_error(played)["code"] == UpstreamClosed.code
     assert played.client.events[-1] == "abort"
     assert (played.record.outcome, played.record.error_type, played.record.status) == (Outcome.INTERRUPTED, "closed", 200)
-    assert cost_nusd(played) is None
+    assert played.cost_nusd is None
     assert played.record.attempts[0].uncounted
 
 
@@ -109,13 +99,13 @@ def test_one_finished_choice_of_two_is_no_end(world: World) -> None:
 
 def test_an_upstream_that_breaks_after_the_end_marker_broke_nothing(world: World) -> None:
     played = world.call(chat_stream(), sse(HELLO, BYE, usage_chunk(), DONE, broken()))
-    assert (played.record.outcome, played.record.error_type, cost_nusd(played)) == (Outcome.SUCCEEDED, None, USAGE_NUSD)
+    assert (played.record.outcome, played.record.error_type, played.cost_nusd) == (Outcome.SUCCEEDED, None, USAGE_NUSD)
     assert played.client.events[-1] == "finish"
 
 
 def test_a_cut_stream_is_billed_by_the_usage_seen(world: World) -> None:
     played = world.call(chat_stream(), sse(delta("a", usage={"prompt_tokens": 100, "completion_tokens": 20}), broken()))
-    assert (played.record.outcome, cost_nusd(played)) == (Outcome.INTERRUPTED, USAGE_NUSD)
+    assert (played.record.outcome, played.cost_nusd) == (Outcome.INTERRUPTED, USAGE_NUSD)
 
 
 @pytest.mark.parametrize("before", [(), (HELLO,)])
@@ -180,7 +170,7 @@ def test_the_head_goes_out_before_a_slow_first_chunk(world: World) -> None:
 def test_a_compressed_stream_passes_as_it_is_and_is_billed(world: World) -> None:
     packed = gzip.compress(HELLO + BYE + usage_chunk() + DONE)
     played = world.call(chat_stream(), sse(packed[:30], packed[30:], headers=[(b"Content-Encoding", b"gzip")]))
-    assert (played.client.body, cost_nusd(played)) == (packed, USAGE_NUSD)
+    assert (played.client.body, played.cost_nusd) == (packed, USAGE_NUSD)
 
 
 def test_no_event_of_ours_goes_into_compressed_bytes(world: World) -> None:

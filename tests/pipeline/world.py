@@ -6,18 +6,23 @@ Here: what a client sends, what came of it, and the world in between. Not here: 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Self
 
-from proxy.call import HeaderList, Target
+import msgspec
+import pytest
+
+from proxy.call import HeaderList, Outcome, Target
 from proxy.config.load import load_config
 from proxy.data.price_data import read_prices
 from proxy.pipeline.handle_call import handle_call
 from proxy.pipeline.request import ClientRequest
 from proxy.pipeline.runtime import Gate, Runtime
+from proxy.policy.explain import Explanation
 from proxy.policy.price_match import ShippedPrices
 from proxy.policy.pricing import PriceBook
 from proxy.records import CallRecord
@@ -57,24 +62,50 @@ class Request:
 
 
 @dataclass
-class Played:
-    """What came of one call."""
-
-    client: FakeClientReply
-    record: CallRecord
-    sent: list[Sent]
-    body: FakeRequestBody
-    raised: BaseException | None  # what left handle_call
-    copies: list[CallRecord]  # of what mirrors were sent
-
-
-@dataclass
 class PlayedBeside:
     """What came of one of several calls at once."""
 
     client: FakeClientReply
     record: CallRecord
-    raised: BaseException | None
+    raised: BaseException | None  # what left handle_call
+
+    @property
+    def error(self) -> dict[str, object]:
+        """What the client was told instead of a reply, which must be in OpenAI's envelope."""
+        error: dict[str, object] = json.loads(self.client.body)["error"]
+        assert [*error] == ["message", "type", "param", "code"]
+        return error
+
+    @property
+    def explanation(self) -> Explanation:
+        """What was told to a client that asked for the decision."""
+        assert (self.client.status, self.client.events[-1]) == (200, "finish"), self.client.body
+        return msgspec.json.decode(self.client.body, type=Explanation)
+
+    @property
+    def asked(self) -> list[str]:
+        """The targets of the call's attempts."""
+        return [attempt.target for attempt in self.record.attempts]
+
+    @property
+    def attempts(self) -> list[tuple[str, Outcome, str | None]]:
+        """By attempt: its target, what became of it, and why it was made."""
+        return [(attempt.target, attempt.outcome, attempt.cause) for attempt in self.record.attempts]
+
+    @property
+    def cost_nusd(self) -> int | None:
+        """What is recorded of all attempts; None where no attempt's cost is known."""
+        costs = [attempt.cost.total_nusd for attempt in self.record.attempts if attempt.cost is not None]
+        return sum(costs) if costs else None
+
+
+@dataclass
+class Played(PlayedBeside):
+    """What came of a call that was alone."""
+
+    sent: list[Sent]
+    body: FakeRequestBody
+    copies: list[CallRecord]  # of what mirrors were sent
 
 
 @cache
@@ -147,7 +178,7 @@ class World:
         further = sum(attempt.cause == "continuation" for attempt in records[0].attempts)
         assert len(self.upstream.late) == further, "an attempt after the reply had started"
         self.upstream.late.clear()
-        played = Played(client, records[0], self.upstream.sent, body, raised, copies)
+        played = Played(client, records[0], raised, self.upstream.sent, body, copies)
         used = [(sent.target, sent.reply.ends if sent.reply else None) for sent in played.sent]
         check_invariants(self.gate, client, records[0], used, was_stopped=raised is not None or client.is_gone)
         check_nothing_is_held(self.store, self.gate.budget_watch.background)
@@ -207,6 +238,17 @@ class World:
         task = next((one for one in self._beside if one is current), self._task)
         assert task is not None
         return task
+
+
+def world_under(config: str) -> Callable[[], Iterator[World]]:
+    """A fixture: a world under this configuration, for one test."""
+
+    @pytest.fixture
+    def world() -> Iterator[World]:
+        with World(config) as created:
+            yield created
+
+    return world
 
 
 def runtime(config: str, environment: Mapping[str, str] | None = None) -> Runtime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -11,12 +10,11 @@ import anthropic
 import msgspec
 import openai
 import pytest
-import pytest_asyncio
 from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import Response
 
 from proxy.simulated.counting import count_tokens
-from proxy.simulated.server import SimulatedServer, start_simulated
+from tests.functional.simulated.asking import HELLO, raw_stream
 
 WEATHER: Any = {
     "type": "function",
@@ -28,9 +26,6 @@ WEATHER: Any = {
         },
     },
 }
-HELLO: Any = [{"role": "user", "content": "Hello, who are you?"}]
-FAST = {"x-sim": "lat=0,d=0"}
-PATIENCE_S = 5.0
 
 
 class Point(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,44 +38,9 @@ class Thing(msgspec.Struct, forbid_unknown_fields=True):
     nested: Point
 
 
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[SimulatedServer]:
-    running = await start_simulated()
-    yield running
-    await running.close()
-
-
-@pytest_asyncio.fixture
-async def client(server: SimulatedServer) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(
-        base_url=server.base_url, api_key="none", max_retries=0, timeout=PATIENCE_S, default_headers=FAST
-    ) as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def claude(server: SimulatedServer) -> AsyncIterator[anthropic.AsyncAnthropic]:
-    origin = server.base_url.removesuffix("/v1")
-    async with anthropic.AsyncAnthropic(base_url=origin, api_key="none", max_retries=0, timeout=PATIENCE_S, default_headers=FAST) as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def http(server: SimulatedServer) -> AsyncIterator[aiohttp.ClientSession]:
-    timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
-    async with aiohttp.ClientSession(server.base_url.removesuffix("v1"), timeout=timeout, headers=FAST) as made:
-        yield made
-
-
 async def chat_chunks(client: openai.AsyncOpenAI, model: str = "sim/gpt-4o-mini", **more: Any) -> list[ChatCompletionChunk]:
     stream = await client.chat.completions.create(**({"model": model, "messages": HELLO, "stream": True} | more))
     return [chunk async for chunk in stream]
-
-
-async def raw_stream(http: aiohttp.ClientSession, directives: str = "n=3", path: str = "v1/chat/completions", **more: Any) -> bytes:
-    body = {"model": f"sim/gpt-4o-mini@{directives}", "messages": HELLO, "max_tokens": 100, "stream": True} | more
-    async with http.post(path, json=body) as reply:
-        return await reply.read()
 
 
 def text_of(chunks: list[ChatCompletionChunk]) -> str:
