@@ -8,6 +8,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
 
 import msgspec
 
@@ -32,6 +33,12 @@ class NotAnswered(Exception):
 
 class Misused(Exception):
     """Arguments that make no sense; the text says which, and how they are written."""
+
+
+class _Refused(msgspec.Struct):
+    """How the admin listener says no."""
+
+    error: str
 
 
 def asked_for(action: str | None, name: str | None, scope: str | None, amounts: Mapping[Unit, float]) -> SetSpent | None:
@@ -70,21 +77,32 @@ def _asked(config: Config, body: bytes | None) -> list[BudgetRow]:
     if config.admin.token:
         headers["Authorization"] = f"Bearer {config.admin.token.reveal()}"
     request = urllib.request.Request(url, body, headers)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _StayHere)
     try:
         with opener.open(request, timeout=ANSWER_S) as answer:
             return msgspec.json.decode(answer.read(), type=list[BudgetRow])
     except urllib.error.HTTPError as error:
-        raise NotAnswered(_told(error)) from error
-    except (OSError, msgspec.DecodeError) as error:
-        raise NotAnswered(f"No Postern answers at {config.admin.listen} (admin.listen): start it, or give its --config. {error}") from error
+        raise NotAnswered(_told(error, config.admin.listen)) from error
+    except (OSError, HTTPException, msgspec.DecodeError) as error:
+        why = getattr(error, "reason", error)
+        raise NotAnswered(f"No Postern answers at {config.admin.listen} (admin.listen): start it, or give its --config. {why}") from error
 
 
-def _told(error: urllib.error.HTTPError) -> str:
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: the token is for the admin listener alone."""
+
+    def redirect_request(self, *_: object) -> None:
+        """None: what leads elsewhere is an error."""
+
+
+def _told(error: urllib.error.HTTPError, listen: str) -> str:
+    """What the admin listener says is wrong; of somebody else's answer, its status."""
     try:
-        return str(msgspec.json.decode(error.read(), type=dict[str, str])["error"])
-    except (msgspec.DecodeError, KeyError):
-        return f"The admin listener answered {error.code}."
+        return msgspec.json.decode(error.read(), type=_Refused).error
+    except (OSError, HTTPException, msgspec.DecodeError):
+        return (
+            f"What answers at {listen} (admin.listen) is no admin listener of Postern's: {error.code}. Give the --config of one that runs."
+        )
 
 
 def show(rows: Sequence[BudgetRow], as_json: bool, write: Write) -> None:

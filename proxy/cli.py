@@ -6,8 +6,11 @@ Here: arguments, what a terminal is shown, exit codes. Not here: what the comman
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +26,29 @@ OK, FAILED, MISUSED = 0, 1, 2
 OK_STATUS = 200
 
 
+class Ended(Exception):
+    """A command ends here: the text goes to standard error, the code to whoever started it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@contextlib.contextmanager
+def _ended_by(*errors: type[Exception], code: int = FAILED, before: str = "") -> Iterator[None]:
+    """What raises one of the errors ends the command. Raises Ended with the error's text, and `before` it what it is about.
+
+    A reader that has gone is no fault of what was asked for, unless BrokenPipeError is named.
+    """
+    try:
+        yield
+    except errors as error:
+        if isinstance(error, BrokenPipeError) and BrokenPipeError not in errors:
+            raise
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise Ended(code, f"{before}: {reason}" if before else reason) from error
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the result is the process's exit code: 0 done, 1 failed or refused, 2 misused."""
     parser = _parser()
@@ -31,7 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help()
         return MISUSED
     try:
-        return int(COMMANDS[options.command](options))
+        code = int(COMMANDS[options.command](options))
+        sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        return code
+    except Ended as end:
+        sys.stderr.write(f"{end}\n")
+        return end.code
     except KeyboardInterrupt:
         return OK
     except BrokenPipeError:  # e.g. `postern calls | head`
@@ -128,8 +159,8 @@ def _amount(text: str) -> float:
     try:
         amount = float(text)
     except ValueError:
-        amount = -1.0
-    if not 0 <= amount < 1e9:
+        amount = math.nan
+    if not 0 <= amount < math.inf:  # how much can be counted is the store's to say
         raise argparse.ArgumentTypeError(f"{text!r} is not an amount of at least 0")
     return amount
 
@@ -160,31 +191,24 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _load(path: str) -> LoadedConfig | None:
-    """The configuration, or None after its problems were written to standard error."""
+def _load(path: str) -> LoadedConfig:
+    """The configuration. Raises Ended with all its problems."""
     from proxy.app import load
     from proxy.config.problems import ConfigError
 
     try:
         return load(path, os.environ)
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
-        if not Path(path).exists():
-            sys.stderr.write("Name the configuration with --config FILE, or in the variable POSTERN_CONFIG.\n")
-        return None
+        advice = "" if Path(path).exists() else "\nName the configuration with --config FILE, or in the variable POSTERN_CONFIG."
+        raise Ended(FAILED, f"{error}{advice}") from error
 
 
 def _serve(options: argparse.Namespace) -> int:
     loaded = _load(options.config)
-    if loaded is None:
-        return FAILED
     from proxy.app import serve
 
-    try:
+    with _ended_by(OSError, BrokenPipeError, before="postern can't start"):
         serve(options.config, loaded, os.environ, _say_hello)
-    except OSError as error:
-        sys.stderr.write(f"postern can't start: {error.strerror or error}\n")
-        return FAILED
     return OK
 
 
@@ -207,10 +231,7 @@ def _say_hello(app: App) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     path = options.file or options.config
-    loaded = _load(path)
-    if loaded is None:
-        return FAILED
-    config = loaded.config
+    config = _load(path).config
     from proxy.config.notes import notes
 
     for note in notes(config):
@@ -221,8 +242,6 @@ def _check(options: argparse.Namespace) -> int:
 
 def _calls(options: argparse.Namespace) -> int:
     loaded = _load(options.config)
-    if loaded is None:
-        return FAILED
     import time
 
     from proxy.observer.ledger.show import run_calls
@@ -250,19 +269,11 @@ def _calls(options: argparse.Namespace) -> int:
 def _budgets(options: argparse.Namespace) -> int:
     from proxy.budget_command import AMOUNTS, Misused, NotAnswered, ask_budgets, asked_for, set_spent, show
 
-    loaded = _load(options.config)
-    if loaded is None:
-        return FAILED
+    config = _load(options.config).config
     amounts = {unit: getattr(options, unit) for unit in AMOUNTS if getattr(options, unit) is not None}
-    try:
+    with _ended_by(Misused, code=MISUSED), _ended_by(NotAnswered):
         asked = asked_for(options.action, options.name, options.scope, amounts)
-        rows = ask_budgets(loaded.config) if asked is None else set_spent(loaded.config, asked)
-    except Misused as error:
-        sys.stderr.write(f"{error}\n")
-        return MISUSED
-    except NotAnswered as error:
-        sys.stderr.write(f"{error}\n")
-        return FAILED
+        rows = ask_budgets(config) if asked is None else set_spent(config, asked)
     show(rows, options.json, sys.stdout.write)
     return OK
 
@@ -270,7 +281,7 @@ def _budgets(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from proxy.explain.ask import Misused, Question, ask, parse_assumption, parse_draws, parse_field
 
-    try:
+    with _ended_by(Misused, code=MISUSED), _ended_by(OSError, code=MISUSED, before=f"--request {options.request}"):
         question = Question(
             options.method,
             options.path,
@@ -279,13 +290,7 @@ def _explain(options: argparse.Namespace) -> int:
             tuple(parse_assumption(text) for text in options.assume),
             parse_draws(options.draw) if options.draw is not None else (),
         )
-        loaded = _load(options.config)
-        return FAILED if loaded is None else _show(ask(loaded, question, os.environ), options.json)
-    except Misused as error:
-        sys.stderr.write(f"{error}\n")
-    except OSError as error:
-        sys.stderr.write(f"--request {options.request}: {error.strerror or error}\n")
-    return MISUSED
+        return _show(ask(_load(options.config), question, os.environ), options.json)
 
 
 def _body(file: str | None) -> bytes:
@@ -296,15 +301,14 @@ def _body(file: str | None) -> bytes:
 
 
 def _show(answer: Answer, as_json: bool) -> int:
-    """Print an explanation. A call that would be refused has failed."""
+    """Print an explanation. A call that would be refused has failed. Raises Ended where there is none."""
     import msgspec
 
     from proxy.explain.text import as_text
     from proxy.policy.explain import Explanation
 
     if answer.status != OK_STATUS:
-        sys.stderr.write(f"The gate would answer {answer.status}: {answer.body.decode()}\n")
-        return FAILED
+        raise Ended(FAILED, f"The gate would answer {answer.status}: {answer.body.decode()}")
     told = msgspec.json.decode(answer.body, type=Explanation)
     sys.stdout.write(f"{answer.body.decode()}\n" if as_json else as_text(told))
     return OK if told.refusal is None else FAILED
@@ -317,16 +321,8 @@ def _replay(options: argparse.Namespace) -> int:
     from proxy.explain.replay import Replay
 
     loaded = _load(options.config)
-    if loaded is None:
-        return FAILED
-    try:
+    with _ended_by(Misused, code=MISUSED), _ended_by(*UNREADABLE, before=f"--from {options.source} can't be read"):
         calls = read_recorded(options.source, loaded.config.state_dir, options.limit)
-    except Misused as error:
-        sys.stderr.write(f"{error}\n")
-        return MISUSED
-    except UNREADABLE as error:
-        sys.stderr.write(f"--from {options.source} can't be read: {error}\n")
-        return FAILED
     run_replay(Replay(loaded), calls, options.json, sys.stdout.write)
     return OK
 
@@ -338,16 +334,8 @@ def _key(options: argparse.Namespace) -> int:
         show_new(new_key(), _entry_said(options), sys.stdout.write)
         return OK
     loaded = _load(options.config)
-    if loaded is None:
-        return FAILED
-    try:
+    with _ended_by(NotDone, before=options.config), _ended_by(OSError, before=f"{options.config} can't be written"):
         _with_kept_keys(options, loaded)
-    except NotDone as error:
-        sys.stderr.write(f"{options.config}: {error}\n")
-        return FAILED
-    except OSError as error:
-        sys.stderr.write(f"{options.config} can't be written: {error.strerror or error}\n")
-        return FAILED
     return OK
 
 

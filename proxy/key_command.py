@@ -178,11 +178,16 @@ def _says(path: str, text: str, environment: Mapping[str, str], wanted: object) 
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file in one step: whoever reads it meanwhile sees the old one or the new one, whole."""
+    """Write a file in one step: whoever reads it meanwhile sees the old one or the new one, whole. Raises OSError, also where its owner
+    can't be kept: the gate may be that owner, and would read nothing any more.
+    """
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(text.encode())
+        was, made = path.stat(), Path(beside).stat()
+        if (was.st_uid, was.st_gid) != (made.st_uid, made.st_gid):
+            os.chown(beside, was.st_uid, was.st_gid)
         shutil.copymode(path, beside)
         Path(beside).replace(path)
     except BaseException:

@@ -66,6 +66,7 @@ def key_problems(config: Config, sound: Sound) -> Iterator[tuple[str, str]]:
         if not sound(path):
             continue
         yield from entry_problems(path, key)
+        yield from _unread_labels(path, key, config)
         yield from _routes_of_key(path, key, config)
         for at, first in (("name", names.setdefault(key.name, index)), ("sha256", digests.setdefault(key.sha256.lower(), index))):
             if first != index:
@@ -94,6 +95,13 @@ def _is_moment(text: str) -> bool:
         return bool(expiry_unix_s(text))
     except ValueError:
         return False
+
+
+def _unread_labels(path: str, key: KeyConfig, config: Config) -> Iterator[tuple[str, str]]:
+    for label in SAID_BY_KEYS:
+        sources: tuple[LabelSource, ...] = getattr(config.identity, label)
+        if getattr(key, label) is not None and not any(source.key for source in sources):
+            yield f"{path}.{label}", f"counts for nothing: `identity.{label}` has no `{{key: true}}`"
 
 
 def _routes_of_key(path: str, key: KeyConfig, config: Config) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from proxy.call import LABELS
 from proxy.config.endpoints import header_name_message
@@ -35,8 +35,10 @@ RATE = re.compile(r"([0-9]{1,12}(?:_[0-9]{1,12}){0,9})/(?:s|sec|min|h|hour|day)"
 """A rate, as policy/limits.py reads it."""
 MAX_RATE = 10**9
 
-SENTINEL = "+sentinel"
-SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", f"redis{SENTINEL}", f"rediss{SENTINEL}")
+SENTINEL, CLUSTER, TLS = "+sentinel", "+cluster", "rediss"
+SCHEMES = ("redis", "rediss", f"redis{CLUSTER}", f"rediss{CLUSTER}", f"redis{SENTINEL}", f"rediss{SENTINEL}")
+TLS_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs")
+"""What may stand behind the `?` of a URL; to the client of Redis any other is a fault, or turns off what Postern has set."""
 
 
 def spending_problems(config: Config, sound: Sound, hint: Hint) -> Iterator[tuple[str, str]]:
@@ -197,7 +199,7 @@ def _url_message(url: str) -> str | None:
         return "names no host"
     if any(not _is_host(host) for host in parts.netloc.rpartition("@")[2].split(",")):
         return "names a host, or a port, that can't be one"
-    return _path_message(parts)
+    return _path_message(parts) or _options_message(parts)
 
 
 def _is_host(text: str) -> bool:
@@ -218,4 +220,19 @@ def _path_message(parts: SplitResult) -> str | None:
         names = names[1:]
     elif "," in parts.netloc.rpartition("@")[2] and "+" not in parts.scheme:
         return "names several hosts: that is redis+cluster:// or redis+sentinel://"
-    return None if len(names) <= 1 and all(name.isdecimal() for name in names) else "must end with the number of a database, or nothing"
+    if len(names) > 1 or not all(name.isdecimal() for name in names):
+        return "must end with the number of a database, or nothing"
+    if parts.scheme.endswith(CLUSTER) and any(int(name) for name in names):
+        return "names a database: a cluster has none but 0"
+    return None
+
+
+def _options_message(parts: SplitResult) -> str | None:
+    if parts.fragment:
+        return "has a `#`, and what follows it counts for nothing: in a password it is written %23"
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    if parts.query and (parts.scheme.endswith(SENTINEL) or not parts.scheme.startswith(TLS)):
+        return f"has options behind a `?`: they are for {TLS}:// and {TLS}{CLUSTER}://"
+    if any(name not in TLS_OPTIONS for name, _ in options):
+        return f"has an option that isn't one of {', '.join(TLS_OPTIONS)}"
+    return None if all(value for _, value in options) else "has an option without a value"

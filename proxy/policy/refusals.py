@@ -109,9 +109,12 @@ def _refused(draws: Sequence[Draw], shortages: Sequence[Shortage], decisive: Sho
         may_wait_ms = 0
     told = _limit_message if kind == "rate_limited" else _budget_message
     message = told(draw, decisive, _fits_in_ms(draw, decisive, now_ms), now_ms)
-    if decisive.is_store_lost and decisive.standing.spent + _need(draw) <= draw.line.limit:
-        message, after_ms = f"{_named(draw)}: {STORE_LOST}", SOON_MS
-    retry = kind == "rate_limited" and after_ms is not None
+    if _only_lost(draw, decisive):
+        message = f"{_named(draw)}: {STORE_LOST}"
+    is_lost = all(_only_lost(draws[one.index], one) for one in shortages)
+    if is_lost:
+        after_ms = SOON_MS
+    retry = after_ms is not None and (is_lost or kind == "rate_limited")
     return Refusal(draw.rule.name, kind, draw.unit, draw.scope, message, TOO_MANY_REQUESTS, retry, after_ms, may_wait_ms)
 
 
@@ -122,6 +125,11 @@ def _is_held(draws: Sequence[Draw], shortages: Sequence[Shortage]) -> bool:
 
 def _only_held(draw: Draw, shortage: Shortage) -> bool:
     return isinstance(draw.line.window, Period) and shortage.standing.spent + _need(draw) <= draw.line.limit
+
+
+def _only_lost(draw: Draw, shortage: Shortage) -> bool:
+    """Whether it would fit, if the store answered: as far as is known, the money isn't spent."""
+    return shortage.is_store_lost and shortage.standing.spent + _need(draw) <= draw.line.limit
 
 
 def _need(draw: Draw) -> int:
@@ -177,7 +185,8 @@ def _end_text(window: Period | Rate, after_ms: int, now_ms: int) -> str:
 def _limit_message(draw: Draw, shortage: Shortage, after_ms: int | None, now_ms: int) -> str:
     rate = draw.line.window
     if not isinstance(rate, Rate):
-        return f"{_named(draw)} is reached: {draw.line.limit:,} calls at a time. Try again when one of them is done, or raise the limit."
+        most = amount_text(draw.unit, draw.line.limit)
+        return f"{_named(draw)} is reached: {most} at a time. Try again when one of them is done, or raise the limit."
     per = PERIOD_NAMES[rate.period_ms]
     asked = f" This call may use up to {amount_text(draw.unit, draw.line.amount)}." if draw.unit == "tokens" else ""
     when = "later" if after_ms is None else f"in {time_text(after_ms)}"

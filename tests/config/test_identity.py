@@ -175,6 +175,16 @@ def test_keys_without_a_value_do_not_open_the_gate() -> None:
     assert "keys: has no value: give one, or leave the key out" in only_problem(f"{OWN}keys:\n")
 
 
+@pytest.mark.parametrize("label", ["tenant", "user", "app"])
+def test_a_label_that_is_never_read_from_keys_is_said_by_none(label: str) -> None:
+    def declared(places: str) -> str:
+        return keys(f"{label}: shop", head=f"{OWN}identity: {{{label}: {places}}}\n")
+
+    assert f"keys[0].{label}: counts for nothing: `identity.{label}` has no" in only_problem(declared("[{header: x-label}]"))
+    assert load(declared("[{header: x-label}, {key: true}]")).config.keys
+    assert load(keys(f"{label}: shop")).config.keys
+
+
 def test_a_key_may_name_the_route_of_aliases() -> None:
     aliases = OWN + "models: {smart: {targets: [openai]}}\n"
     assert load(keys("routes: [default]", head=aliases)).config.keys
@@ -194,6 +204,22 @@ def test_a_credential_that_is_left_out_is_not_the_clients_where_keys_are_needed(
     assert load(MINIMAL).targets["openai"].passthrough
     target = load(keys("", head=MINIMAL)).targets["openai"]
     assert (target.passthrough, target.credentials) == (False, ())
+
+
+@pytest.mark.parametrize(
+    ("target", "is_told"),
+    [
+        ("provider: openai", True),
+        ("provider: anthropic", True),
+        ("provider: azure, base_url: 'https://a.example'", True),
+        ("provider: openai, base_url: 'http://127.0.0.1:8000/v1'", False),
+        ("provider: ollama", False),
+        ("provider: openai, credential: k", False),
+    ],
+)
+def test_who_adds_keys_is_told_which_providers_will_be_sent_no_credential(target: str, is_told: bool) -> None:
+    told = [note.partition(":")[0] for note in notes(load(keys("", head=f"targets: {{up: {{{target}}}}}\n")).config)]
+    assert told == (["targets.up.credential"] if is_told else [])
 
 
 def test_the_simulated_provider_may_keep_its_passthrough_and_is_sent_no_key() -> None:

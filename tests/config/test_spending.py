@@ -273,7 +273,8 @@ def test_a_limit_limits_something(keys: str, message: str) -> None:
     "url",
     [
         "redis://h", "redis://h:6379", "rediss://user:p@h:6380/3", "redis+cluster://a:1,b:2", "rediss+cluster://:p@a", "redis://[::1]:6379/0",
-        "redis+sentinel://a:26379,b:26379/mymaster", "rediss+sentinel://u:p@a/mymaster/2",
+        "redis+sentinel://a:26379,b:26379/mymaster", "rediss+sentinel://u:p@a/mymaster/2", "redis+cluster://a:1/0",
+        "rediss://h?ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=false", "rediss+cluster://h?ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
     ],
 )  # fmt: skip
 def test_a_redis_is_named_by_its_url(url: str) -> None:
@@ -296,6 +297,13 @@ def test_a_redis_is_named_by_its_url(url: str) -> None:
         ("redis://:s3cret@a,b", "names several hosts: that is redis+cluster:// or redis+sentinel://"),
         ("redis+sentinel://:s3cret@a:1,b:2", "must name the master behind the Sentinels"),
         ("redis+sentinel://:s3cret@a/m/x", "must end with the number of a database, or nothing"),
+        ("redis+cluster://:s3cret@a/3", "names a database: a cluster has none but 0"),
+        ("redis://h/0#s3cret", "has a `#`"),
+        ("redis://:s3cret@h?ssl_ca_certs=/ca.pem", "has options behind a `?`: they are for rediss:// and rediss+cluster://"),
+        ("rediss+sentinel://:s3cret@a/m?ssl_ca_certs=/ca.pem", "has options behind a `?`"),
+        ("rediss://h?s3cret=1", "has an option that isn't one of ssl_ca_certs, "),
+        ("rediss://h?socket_timeout=3600", "has an option that isn't one of ssl_ca_certs, "),
+        ("rediss://:s3cret@h?ssl_ca_certs=", "has an option without a value"),
     ],
 )
 def test_an_address_that_cannot_be_one_is_told_without_it(url: str, message: str) -> None:

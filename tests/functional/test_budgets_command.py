@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ BUDGETS = """
 budgets:
   - {name: tenant-day, per: [tenant], window: {every: day, time_zone: Europe/Berlin}, limit: {usd: 0.05, requests: 10}}
   - {name: trial, mode: shadow, window: {rolling_s: 3600}, limit: {usd: 1}}
+  - {name: fleet, match: {tenant: fleet}, window: {every: month}, limit: {tokens: 50_000_000_000}}
 limits:
   - {name: few, per: [tenant], concurrency: 5}
 """
@@ -128,6 +130,11 @@ def test_set_and_reset_change_what_calls_may_spend(gate: RunningGate) -> None:
     assert [row["used"] for row in rows(gate, "reset", "tenant-day").values()] == [0] * 4
 
 
+def test_billions_of_tokens_can_be_set_as_they_can_be_a_limit(gate: RunningGate) -> None:
+    told = rows(gate, "set", "fleet", "--scope", "all", "--tokens", "5e9")["fleet", "all", "tokens"]
+    assert (told["used"], told["left"]) == (5e9, 45e9)
+
+
 def test_what_was_set_outlives_a_kill(gate: RunningGate, provider: CountingProvider) -> None:
     assert rows(gate, "set", "tenant-day", "--scope", "tenant=gamma", "--requests", "10")
     gate.process.kill()
@@ -144,6 +151,9 @@ def test_what_was_set_outlives_a_kill(gate: RunningGate, provider: CountingProvi
         (("--usd", "1"), 2, "go with `set NAME`"),
         (("reset", "tenant-day", "--usd", "1"), 2, "an amount goes with `set`"),
         (("set", "tenant-day", "--scope", ACME, "--usd", "-1"), 2, "not an amount of at least 0"),
+        (("set", "tenant-day", "--scope", ACME, "--usd", "nan"), 2, "not an amount of at least 0"),
+        (("set", "tenant-day", "--scope", ACME, "--usd", "inf"), 2, "not an amount of at least 0"),
+        (("set", "tenant-day", "--scope", ACME, "--usd", "1e12"), 1, "no amount that can be spent"),
         (("set", "no-such", "--scope", "all", "--usd", "1"), 1, "there is no budget named 'no-such'"),
         (("reset", "few"), 1, "there is no budget named 'few'"),
         (("set", "tenant-day", "--scope", ACME, "--tokens", "1"), 1, "has no limit of tokens"),
@@ -166,6 +176,17 @@ def test_gate_that_is_not_running_is_told(gate: RunningGate) -> None:
     assert told.returncode == 1
     assert "No Postern answers at" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_a_reader_that_has_gone_is_no_fault(used_gate: RunningGate) -> None:
+    """As in `postern budgets | head -1`. What is written is buffered, so that it is noticed at the end."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    buffered = {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "proxy", "budgets", "--config", str(used_gate.config_file)]
+    with os.fdopen(writes, "w") as nobody:
+        done = subprocess.run(command, cwd=ROOT, env=buffered, stdout=nobody, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # ------------------------------------------------------------------------------------------------------------------- over HTTP

@@ -112,6 +112,17 @@ def test_revoking_through_a_link_changes_what_it_leads_to(file: Path) -> None:
     assert "web" not in file.read_text()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_revoking_leaves_the_file_to_whom_it_belongs(file: Path) -> None:
+    """Or a gate that runs as that user could no longer read it, and would go on with the key that was revoked."""
+    os.chown(file, 12345, 54321)
+    file.chmod(0o600)
+    assert postern("key", "revoke", "web", "--config", str(file)).returncode == 0
+    now = file.stat()
+    assert (now.st_uid, now.st_gid, stat.S_IMODE(now.st_mode)) == (12345, 54321, 0o600)
+    assert "web" not in file.read_text()
+
+
 def not_revoked(file: Path, text: str, name: str) -> str:
     file.write_text(text)
     said = postern("key", "revoke", name, "--config", str(file))

@@ -202,6 +202,21 @@ def test_a_store_that_is_lost_is_told_as_the_cause_and_may_be_back_soon() -> Non
     lost = msgspec.structs.replace(short(0, 1 * USD), is_store_lost=True)
     told = refused(draws, Short([lost]))
     assert "store of budgets and limits doesn't answer" in told.message
-    assert (told.kind, told.status, told.retry_after_s) == ("budget_exceeded", 429, 1)
+    assert (told.kind, told.status, told.retry, told.retry_after_s) == ("budget_exceeded", 429, True, 1)
     used_up = msgspec.structs.replace(short(0, 10 * USD, 0, HALF_A_DAY_MS), is_store_lost=True)
     assert "doesn't answer" not in refused(draws, Short([used_up])).message
+
+
+def test_a_client_is_not_told_to_try_again_soon_while_a_budget_beside_the_lost_one_is_used_up() -> None:
+    rules = ", ".join(f"{{name: {name}, window: {{every: day}}, limit: {{usd: 10}}}}" for name in ("day", "week"))
+    draws = attempt_draws(spending(f"budgets: [{rules}]"))
+    lost = msgspec.structs.replace(short(0, 1 * USD), is_store_lost=True)
+    told = refused(draws, Short([lost, short(1, 10 * USD)]))
+    assert "doesn't answer" in told.message
+    assert (told.retry, told.retry_after_s) == (False, HALF_A_DAY_MS // 1000)
+
+
+@pytest.mark.parametrize(("most", "told"), [(1, "1 call at a time"), (8, "8 calls at a time")])
+def test_a_limit_of_one_call_at_a_time_is_told_as_one(most: int, told: str) -> None:
+    draws = call_draws(spending(f"limits: [{{name: few, concurrency: {most}}}]"))
+    assert told in refused(draws, Short([short(0, 0, held=most)])).message
