@@ -146,6 +146,12 @@ class UpstreamTimeout(UpstreamError):
     status, code, retry, error_type = 504, "upstream_timeout", True, "timeout"
 
 
+class ConnectTimeout(UpstreamTimeout):
+    """No connection in time. Nothing sent."""
+
+    sent = False
+
+
 class UpstreamGarbage(UpstreamError):
     """What came back isn't HTTP."""
 

@@ -6,13 +6,14 @@ Here: handle_call and its first steps. Not here: how an attempt goes (attempts.p
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from functools import partial
 from urllib.parse import parse_qs
 
 import msgspec
 
 from proxy.call import Outcome
-from proxy.errors import AllTargetsFailed, BodyTooLarge, ClientGone, NoRoute, PosternError, UnknownPrice
+from proxy.errors import AllTargetsFailed, BodyTooLarge, ClientGone, InvalidField, InvalidJson, NoRoute, PosternError, UnknownPrice
 from proxy.pipeline.attempts import run_attempts
 from proxy.pipeline.explain import asks_to_explain, explain_call
 from proxy.pipeline.identify import check_allowed, identify, read_labels
@@ -36,6 +37,7 @@ from proxy.wire.request import read_request
 from proxy.wire.urls import origin_form
 
 MAX_TAGS = 16
+MULTIPART = b"multipart/"
 ENDED_FROM_OUTSIDE = (Outcome.SUCCEEDED, Outcome.INTERRUPTED, Outcome.ABANDONED)
 """What becomes of an attempt during which the client leaves, or the drain is over."""
 
@@ -116,20 +118,22 @@ async def understand(call: CallState, runtime: Runtime) -> None:
     call.billable = call.api.billable
     if (request.body.declared_bytes or 0) > runtime.max_body_bytes:
         raise BodyTooLarge(runtime.max_body_bytes)
-    if not call.api.json_body or not _is_json(call.headers.get(b"content-type", b"")):
+    content_type = call.headers.get(b"content-type", b"").lower()
+    if not call.api.json_body or content_type.startswith(MULTIPART):
         return
     call.body = call.plain = await request.body.read(runtime.max_body_bytes)
     call.request_bytes = len(call.body)
     coding = call.headers.get(b"content-encoding", b"")
-    if is_identity(coding):
-        call.fields = read_request(call.body, call.api.kind)
-    elif decoder := decoder_for(coding):
+    if not is_identity(coding):
+        decoder = decoder_for(coding)
+        if decoder is None:
+            return
         call.plain = decoder.feed(call.body)
+    if not content_type or b"json" in content_type:
         call.fields = read_request(call.plain, call.api.kind)
-
-
-def _is_json(content_type: bytes) -> bool:
-    return not content_type or b"json" in content_type.lower()
+    elif call.plain.lstrip().startswith(b"{"):  # many servers take it for JSON, whatever it is said to be, as curl's form is
+        with contextlib.suppress(InvalidJson, InvalidField):
+            call.fields = read_request(call.plain, call.api.kind)
 
 
 def route(gate: Gate, call: CallState, runtime: Runtime, decide: Decide) -> None:

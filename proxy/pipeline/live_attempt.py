@@ -223,8 +223,7 @@ class LiveAttempt:
         self.report()
         if attempt is self._call.answered_by:
             return  # its reply may still be looked at
-        if attempt.facts is not None:  # what was let go may have been billed all the same
-            price_attempt(self._runtime, self._call, attempt, self._gate.clock)
+        price_attempt(self._runtime, self._call, attempt, self._gate.clock)  # what was let go may have been billed all the same
         if self._call.reservation is not None:
             self._call.reservation.settle_attempt(attempt)
 

@@ -29,8 +29,9 @@ from proxy.spending import Answer, Fit, Rate, Reserved, Short, Standing
 NOTHING_KNOWN = Bound(None, None)
 UNKNOWN = Spent(None, None)
 READS_RESPONSE = "fetch_response"
-LOOK_AGAIN_S = 0.01
-"""How often a call that waits for one of those under way looks whether its turn has come."""
+LOOK_AGAIN_S, LOOKS_AT_ONCE = 0.01, 8
+"""How often a call that waits for one of those under way looks whether its turn has come. Where more than so many wait, each looks less
+often: all together they look 800 times a second, which the other calls don't notice."""
 
 
 async def know_budgets(gate: Gate, runtime: Runtime, call: CallState) -> None:
@@ -107,14 +108,16 @@ class Reservation:
             left_s = (began_ns - self._gate.clock.monotonic_ns()) / 1e9 + decided.may_wait_ms / 1000
             if not may_wait or left_s <= 0:
                 raise self._refused(decided, draws, now_ms)
-            await self._wait(min(left_s, _nap_s(decided)))
+            await self._wait(min(left_s, _nap_s(decided, self._gate.waiting)))
 
     async def _wait(self, seconds: float) -> None:
         """Let others have their turn; that isn't our own time."""
         began_ns = self._gate.clock.monotonic_ns()
+        self._gate.waiting += 1
         try:
             await asyncio.sleep(seconds)
         finally:
+            self._gate.waiting -= 1
             self._call.waited_ns += self._gate.clock.monotonic_ns() - began_ns
 
     async def cover(self, step: Candidate) -> str | None:
@@ -311,8 +314,9 @@ def _is_used_up(draw: Draw, standing: Standing | None) -> bool:
     return draw.line.fit is not Fit.NOTHING and standing is not None and standing.spent >= draw.line.limit
 
 
-def _nap_s(decided: Refusal) -> float:
-    """Rates say when there is room again; calls under way end when they end."""
+def _nap_s(decided: Refusal, waiting: int) -> float:
+    """Rates say when there is room again; calls under way end when they end. `waiting`: how many calls wait beside this one."""
+    least_s = LOOK_AGAIN_S * waiting / LOOKS_AT_ONCE
     if decided.unit == "concurrency" or decided.retry_after_ms is None:
-        return LOOK_AGAIN_S
-    return decided.retry_after_ms / 1000
+        return max(LOOK_AGAIN_S, least_s)
+    return max(decided.retry_after_ms / 1000, least_s)

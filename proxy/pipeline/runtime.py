@@ -176,6 +176,7 @@ class Gate:
         self.watch = Watch(clock)
         self.in_flight = 0
         self.calls = 0
+        self.waiting = 0  # calls that wait for their turn
         self.stopping = False  # past the drain: what is cut now is our doing, not the client's
         self.mirrors = Background(MOST_MIRRORS)
         self.unmirrored: Counter[str] = Counter()  # copies of calls that weren't sent, by cause

@@ -11,6 +11,7 @@ from proxy.pipeline.explain import plan_record, shadow_record
 from proxy.pipeline.redact import credentials_of, masked, without_credentials
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import MAX_ERROR_CHARS, AttemptState, CallState
+from proxy.policy.faults import Fault
 from proxy.policy.recording import attribute_values
 from proxy.ports import Clock
 from proxy.records import MIRROR_OF, AttemptRecord, CallRecord, Uncounted
@@ -18,8 +19,17 @@ from proxy.wire.urls import join
 
 COUNTABLE_KINDS = frozenset(("chat", "completions", "responses", "embeddings", "messages"))
 COUNTABLE_OUTCOMES = (Outcome.SUCCEEDED, Outcome.INTERRUPTED, Outcome.ABANDONED)
+UNHEARD_FAULTS = (Fault.TIMEOUT, Fault.TRUNCATED)
+FIRST_ERROR_STATUS = 400
 MAX_UNCOUNTED_BYTES = 1 << 20
 NO_USAGE = Usage()
+
+
+def may_be_billed(attempt: AttemptState) -> bool:
+    """Whether the provider may have generated something: what was too slow, or broke off, it may have generated for nobody."""
+    if attempt.fault in UNHEARD_FAULTS:
+        return attempt.status is None or attempt.status < FIRST_ERROR_STATUS
+    return attempt.outcome in COUNTABLE_OUTCOMES
 
 
 def price_attempt(runtime: Runtime, call: CallState, attempt: AttemptState, clock: Clock) -> None:
@@ -29,7 +39,7 @@ def price_attempt(runtime: Runtime, call: CallState, attempt: AttemptState, cloc
     facts, target = attempt.facts, attempt.endpoint.target
     usage = attempt.usage = facts.usage if facts else None
     is_paid_without_usage = target.price is not None and target.price.per_million is None  # by time or by request
-    if usage is None and not (is_paid_without_usage and attempt.sent and attempt.outcome in COUNTABLE_OUTCOMES):
+    if usage is None and not (is_paid_without_usage and attempt.sent and may_be_billed(attempt)):
         return
     now_ns = attempt.end_ns or clock.monotonic_ns()
     attempt.cost = runtime.prices.cost(
@@ -216,11 +226,7 @@ def _uncounted(call: CallState, attempt: AttemptState) -> Uncounted | None:
         return None
     if attempt.outcome is Outcome.SUCCEEDED and (facts is None or not facts.ended):
         return None  # it came whole and can't be read: its output is unknown, not none
-    if (
-        call.api.kind not in COUNTABLE_KINDS
-        or attempt.outcome not in COUNTABLE_OUTCOMES
-        or (facts is not None and facts.background_pending)
-    ):
+    if call.api.kind not in COUNTABLE_KINDS or not may_be_billed(attempt) or (facts is not None and facts.background_pending):
         return None
     text, reply = attempt.reader.uncounted() if attempt.reader is not None else ("", attempt.capture)
     body = (attempt.body if attempt.body is not call.body else call.plain) or b""

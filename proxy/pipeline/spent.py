@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.call import Cost, Outcome, Usage, UsageSource
 from proxy.pipeline.runtime import Runtime
-from proxy.pipeline.settle import COUNTABLE_OUTCOMES, is_half_told, unix_ns
+from proxy.pipeline.settle import is_half_told, may_be_billed, unix_ns
 from proxy.pipeline.state import AttemptState, CallState
 from proxy.policy.bounds import likely_tokens
 from proxy.policy.budgets import Bound
@@ -39,7 +39,7 @@ def spent_by(runtime: Runtime, call: CallState, attempt: AttemptState) -> Spent:
     usage, cost = attempt.usage, attempt.cost
     if usage is not None and not is_half_told(call, attempt):
         return Spent(_total(cost), _tokens(usage))
-    if not attempt.sent or attempt.outcome not in COUNTABLE_OUTCOMES or _is_read(call, attempt):
+    if not attempt.sent or not may_be_billed(attempt) or _is_read(call, attempt):
         return Spent(_total(cost) or 0, _tokens(usage) if usage is not None else 0)
     if attempt.outcome is Outcome.SUCCEEDED and (attempt.facts is None or not attempt.facts.ended):
         return Spent(_total(cost), None)  # it came whole and can't be read

@@ -11,13 +11,13 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.call import Target
-from proxy.errors import ConnectFailed, UpstreamClosed, UpstreamError, UpstreamGarbage, UpstreamTimeout
+from proxy.errors import ConnectFailed, ConnectTimeout, UpstreamClosed, UpstreamError, UpstreamGarbage, UpstreamTimeout
 
 MAX_REASON_CHARS = 200
 
 # First match wins: from the particular to the general.
 TRANSLATION: tuple[tuple[type[BaseException], type[UpstreamError], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, UpstreamTimeout, "no connection in time"),
+    (aiohttp.ConnectionTimeoutError, ConnectTimeout, "no connection in time"),
     (aiohttp.ClientConnectorCertificateError, ConnectFailed, "its certificate was refused"),
     (aiohttp.ClientSSLError, ConnectFailed, "TLS failed"),
     (aiohttp.ClientProxyConnectionError, ConnectFailed, "the HTTP proxy could not be reached"),

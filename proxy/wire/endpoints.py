@@ -56,6 +56,7 @@ _ENDPOINTS: dict[tuple[str, str], Endpoint] = {
     ("POST", "responses/compact"): Endpoint("", "chat", "responses", "responses", json_body=True, billable=True),
     ("POST", "responses/input_tokens"): Endpoint("", "count_tokens", "responses", json_body=True),
     ("GET", "responses/{id}"): Endpoint("", "fetch_response", "responses", "responses"),
+    ("POST", "responses/{id}/cancel"): Endpoint("", "fetch_response", "responses", "responses"),  # it tells what was used by then
     ("POST", "embeddings"): Endpoint("", "embeddings", "", "embeddings", json_body=True, billable=True),
     ("POST", "messages"): Endpoint("", "chat", "", "messages", json_body=True, billable=True),
     ("POST", "messages/count_tokens"): Endpoint("", "count_tokens", json_body=True),
@@ -109,7 +110,7 @@ for _template in _FREE_ROUTES:
 @lru_cache(CACHED_PATHS)
 def endpoint_of(method: str, path: str) -> Endpoint:
     """The endpoint that a method and a path (no query) mean; an unknown POST is billable, so that nothing slips by unmetered."""
-    segments = tuple(segment for segment in path.split("/") if segment)
+    segments = tuple(unquote(segment) for segment in path.split("/") if segment)  # servers read %63hat as chat
     gemini = _gemini(method, segments)
     if gemini is not None:
         return gemini

@@ -137,8 +137,23 @@ def read_text_member(body: bytes, name: str) -> str | None:
 
 
 def read_stand_ins(body: bytes) -> list[str]:
-    """The models of `models`, which OpenRouter asks where `model` fails; what isn't a list of texts names none."""
-    return _texts(_member(body, "models")) or []
+    """The models that a body names beside `model`: in `models`, which OpenRouter asks where `model` fails, and in `Model`, as Go reads it.
+
+    What is no text, or no list of texts, names none.
+    """
+    return [*(_texts(_member(body, "models")) or []), *_spelt_otherwise(body, "model")]
+
+
+def _spelt_otherwise(body: bytes, name: str) -> list[str]:
+    """The strings of members of this name but for upper and lower case, which Go's parser (Ollama's) takes for it."""
+    try:
+        found: dict[str, Any] = _decode_members(body)
+    except NOT_JSON:
+        document = parse(body)
+        found = document if isinstance(document, dict) else {}
+    same = [value for member, value in found.items() if member != name and member.casefold() == name]
+    values = [parse(value) if isinstance(value, msgspec.Raw) else value for value in same]
+    return [clean(value) for value in values if isinstance(value, str)]
 
 
 def _member(body: bytes, name: str) -> Any:
@@ -312,6 +327,18 @@ def _integer(value: Any) -> int | None:
     return value if type(value) is int and abs(value) <= _MAX_INT64 else None
 
 
+def _count(value: Any) -> int | None:
+    """A count as the most lenient server reads it: to pydantic, which is vLLM's, `"50"` and 50.0 are fifty."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return _integer(value)
+
+
 def _number(value: Any) -> float | None:
     try:
         return float(value) if type(value) in (int, float) and math.isfinite(value) else None
@@ -342,4 +369,5 @@ _LENIENT_BY_TYPE: dict[object, Callable[[Any], object]] = {
     list[str] | None: _texts,
     str | list[str] | None: _text_or_texts,
 }
-_LENIENT = {field.name: _LENIENT_BY_TYPE[field.type] for field in msgspec.structs.fields(_Body)}
+_COUNTS = ("n", "best_of", "max_tokens", "max_completion_tokens", "max_output_tokens")
+_LENIENT = {field.name: _LENIENT_BY_TYPE[field.type] for field in msgspec.structs.fields(_Body)} | dict.fromkeys(_COUNTS, _count)

@@ -96,3 +96,17 @@ def test_one_that_is_never_read_counts_with_its_bound_when_it_is_forgotten() -> 
             world.call(CREATE, json_reply(response("queued", number)))
         assert len(world.gate.budget_watch.background) == 1 < held_responses.MAX_REMEMBERED
         assert world.store.spent(DAY_USD) == world.store.held(DAY_USD) == bound_nusd(CREATE, MAX_TOKENS)
+
+
+def test_one_that_is_cancelled_counts_as_what_it_used_by_then() -> None:
+    with World(CONFIG + budget("{usd: 1}")) as world:
+        world.call(CREATE, json_reply(QUEUED))
+        world.call(Request("POST", "/v1/responses/resp_1/cancel"), json_reply(response("cancelled", usage=USAGE)))
+        assert (world.store.held(DAY_USD), world.store.spent(DAY_USD)) == (0, USAGE_NUSD)
+
+
+def test_one_that_is_cancelled_unused_gives_back_what_was_held() -> None:
+    with World(CONFIG + budget("{usd: 1}")) as world:
+        world.call(CREATE, json_reply(QUEUED))
+        world.call(Request("POST", "/v1/responses/resp_1/cancel"), json_reply(response("cancelled")))
+        assert (world.store.held(DAY_USD), world.store.spent(DAY_USD)) == (0, 0)

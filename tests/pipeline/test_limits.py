@@ -207,3 +207,11 @@ def test_budgets_are_not_waited_for() -> None:
         began_ns = world.clock.monotonic_ns()
         assert world.call(limited()).record.rule == "day"
         assert world.clock.monotonic_ns() - began_ns < 1_000_000
+
+
+@pytest.mark.parametrize("what", ["concurrency: 1", "requests: 50/s"])
+def test_many_calls_that_wait_look_hardly_more_often_together_than_a_few(what: str) -> None:
+    """Each look costs the other calls time: 200 that look as soon as there may be room would do so 10,000 times in this second."""
+    with World(CONFIG + limit(f"{what}, wait_ms: 1000")) as world:
+        world.together([limited()] * 200, lambda: late(2, GOOD))
+        assert len(world.store.asked) < 2000

@@ -39,6 +39,20 @@ def test_a_body_that_no_rule_is_about_passes_byte_for_byte(world: World) -> None
     assert (sent.body, sent.method, sent.url) == (body, "POST", "https://api.openai.com/v1/chat/completions")
 
 
+@pytest.mark.parametrize("said", [b"text/plain", b"application/x-www-form-urlencoded", b"application/octet-stream"])
+def test_an_object_that_is_not_said_to_be_json_is_read_all_the_same(world: World, said: bytes) -> None:
+    """curl's `-d` says it is a form, and many servers take it for what it is: else it would be asked for no price and held to no budget."""
+    body = b' {"model": "gpt-4o", "messages": []}'
+    played = world.call(Request(headers=[(b"Content-Type", said)], steps=[body]), GOOD)
+    assert (played.record.requested_model, played.sent[0].body) == ("gpt-4o", body)
+
+
+@pytest.mark.parametrize("body", [b"model=gpt-4o", b"{model", b'{"model": 1}', b"\xff\x00{}", b""])
+def test_what_is_no_object_and_not_said_to_be_one_passes_unread(world: World, body: bytes) -> None:
+    played = world.call(Request(headers=[(b"Content-Type", b"application/x-www-form-urlencoded")], steps=[body]), GOOD)
+    assert (played.client.status, played.record.requested_model, played.sent[0].body or b"") == (200, None, body)
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

@@ -130,7 +130,7 @@ def test_the_record_has_what_was_asked_of_each_target_beside_what_the_client_ask
 @pytest.mark.parametrize(
     "request_",
     [
-        Request(headers=[(b"Content-Type", b"text/plain")], steps=[b'{"model":"gpt-4o","max_tokens":9000}']),
+        Request(headers=[(b"Content-Type", b"application/x-protobuf")], steps=[b"\x00\x01"]),
         posted(b"\x00packed", headers=[(b"Content-Encoding", b"snappy")]),
         posted(b'{"model":"gpt-4o","\xff\\n":1}'),
     ],
