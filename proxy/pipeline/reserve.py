@@ -230,7 +230,7 @@ class Reservation:
         bookings, attempt.bookings = attempt.bookings, []
         facts, call = attempt.facts, self._call
         if bookings and facts is not None and facts.background_pending and facts.response_id is not None:
-            forgotten = self._gate.budget_watch.background.keep(facts.response_id, bookings)
+            forgotten = self._gate.budget_watch.background.keep(facts.response_id, bookings, call.request.started_ns)
             self._settle(forgotten, UNKNOWN, call)
         elif bookings:
             spent = spent_by(self._runtime, call, attempt)
@@ -255,6 +255,8 @@ class Reservation:
             self._store.settle(hold, 0, now_ms)
         if of_call:
             self._settle(of_call, NOTHING, call)
+        if given_up := self._gate.budget_watch.background.give_up_old(call.request.started_ns):
+            self._settle(given_up, UNKNOWN, call)
 
     def _end_background(self, attempt: AttemptState) -> None:
         """A read tells what was generated in the background: that is settled, or it is charged for where nothing was held."""
@@ -264,7 +266,7 @@ class Reservation:
         held = self._gate.budget_watch.background.take(facts.response_id)
         if held:
             self._left_nusd = self._settle(held, spent_by(self._runtime, call, attempt), call)
-        elif call.billable:
+        elif held is None and call.billable:
             self.charge(call, attempt)
 
     def charge(self, call: CallState, attempt: AttemptState) -> None:

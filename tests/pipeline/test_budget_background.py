@@ -14,6 +14,7 @@ MAX_TOKENS = 50
 BODY: dict[str, object] = {"model": "gpt-4o", "input": "x", "background": True, "max_output_tokens": MAX_TOKENS}
 CREATE = posted(BODY, "/v1/responses")
 READ = Request("GET", "/v1/responses/resp_1")
+READ_MODELS = Request("GET", "/v1/models")
 USAGE = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
 
 
@@ -96,6 +97,20 @@ def test_one_that_is_never_read_counts_with_its_bound_when_it_is_forgotten() -> 
             world.call(CREATE, json_reply(response("queued", number)))
         assert len(world.gate.budget_watch.background) == 1 < held_responses.MAX_REMEMBERED
         assert world.store.spent(DAY_USD) == world.store.held(DAY_USD) == bound_nusd(CREATE, MAX_TOKENS)
+
+
+def test_one_that_nobody_reads_for_a_day_counts_with_its_bound_and_is_not_charged_when_it_is_read_then() -> None:
+    bound = bound_nusd(CREATE, MAX_TOKENS)
+    with World(CONFIG + "budgets: [{name: day, window: {rolling_s: 604800}, limit: {usd: 1}}]\n") as world:
+        seen = []
+        for number in (1, 2):
+            world.call(CREATE, json_reply(response("queued", number)))
+        for wait_s, request, reply in ((86_000, READ_MODELS, {}), (500, READ_MODELS, {}), (0, READ, DONE)):
+            world.clock.advance(wait_s)
+            world.call(request, json_reply(reply))
+            seen.append((world.store.held(DAY_USD), world.store.spent(DAY_USD)))
+        assert len(world.gate.budget_watch.background) == 0
+    assert seen == [(2 * bound, 0), (0, 2 * bound), (0, 2 * bound)]
 
 
 def test_one_that_is_cancelled_counts_as_what_it_used_by_then() -> None:
