@@ -168,3 +168,9 @@ class BudgetUsedUp(UpstreamError):
     """A session that is under way has used a budget up: it is ended, as nothing in it can be refused."""
 
     status, code, error_type = 429, "budget_exceeded", "budget_exceeded"
+
+
+def without_frames(error: UpstreamError) -> UpstreamError:
+    """The error, ready to be kept by what it was raised in: with its frames, only the garbage collector would free either."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

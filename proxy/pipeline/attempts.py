@@ -30,7 +30,7 @@ async def run_attempts(gate: Gate, runtime: Runtime, call: CallState, reply: Cli
         try:
             if not failover.leaves(live):
                 if live.error is not None:
-                    raise in_the_end(call, live.error) from live.error
+                    raise in_the_end(call, live.take_error())
                 if await live.pass_on(reply, told):
                     return
                 break

@@ -26,7 +26,7 @@ def identify(gate: Gate, runtime: Runtime, call: CallState) -> None:
     if not runtime.needs_keys:
         return
     request = call.request
-    credentials = list(credentials_in(request.headers, request.target, request.upgrade))
+    credentials = credentials_in(request.headers, request.target, request.upgrade)
     key = gate.keys.find(credentials)
     if key is None and credentials and runtime.shares_keys and gate.shared_keys is None:
         raise KeysUnread

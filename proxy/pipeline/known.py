@@ -5,12 +5,12 @@ Here: gathering facts, and no more of them than are asked for. Not here: what fo
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.state import CallState
 from proxy.policy.budgets import Subject
-from proxy.policy.conditions import RouteFacts
+from proxy.policy.conditions import RouteFacts, UsedShare, not_known
 from proxy.policy.estimates import expected_tokens, expected_usage, least_tokens, surely_fits
 from proxy.policy.order import Candidate
 from proxy.policy.plan import Abilities, Choice, Known, Needs
@@ -48,7 +48,7 @@ class Knowledge:
                 False,
                 now_unix_s=now_unix_s,
                 labels=call.labels,
-                budget_used=self._budget_used,
+                budget_used=self._budget_used(),
             )
         return RouteFacts(
             request.method,
@@ -64,15 +64,15 @@ class Knowledge:
             max_tokens=fields.facts.max_tokens,
             now_unix_s=request.started_unix_ns / 1e9,
             labels=call.labels,
-            budget_used=self._budget_used,
+            budget_used=self._budget_used(),
         )
 
-    def _budget_used(self, budget: str) -> float | None:
-        """The share of a budget that is used, of the scope that the call belongs to."""
-        gate, call = self._gate, self._call
-        now_ms = gate.store_now_ms()
-        draws = self._runtime.spending.budget_draws(budget, Subject(call.labels, call.request.headers, None, "", ""), now_ms)
-        return used_share(draws, gate.standings(draws, now_ms))
+    def _budget_used(self) -> UsedShare:
+        """Tells the used share of a budget, of the scope that the call belongs to. It doesn't know the call: the call will know it."""
+        call = self._call
+        if "budget_used" not in self._runtime.asks:
+            return not_known
+        return partial(_used_share, self._gate, self._runtime, Subject(call.labels, call.request.headers, None, "", ""))
 
     def needs(self, route: CompiledRoute) -> Needs:
         """What the call needs of a model, as far as a target of the route may lack it. To be asked before `known`."""
@@ -159,6 +159,12 @@ class Knowledge:
             target, choice.model or call.model, None, usage, at_unix_s, duration_s=state.latency_s or 0.0, service_tier=None
         )
         return cost.total_nusd if cost is not None else None
+
+
+def _used_share(gate: Gate, runtime: Runtime, subject: Subject, budget: str) -> float | None:
+    now_ms = gate.store_now_ms()
+    draws = runtime.spending.budget_draws(budget, subject, now_ms)
+    return used_share(draws, gate.standings(draws, now_ms))
 
 
 def takes_calls(gate: Gate, runtime: Runtime, target: str) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
 from proxy.call import HeaderList, Outcome
-from proxy.errors import ClientGone, PosternError, UpstreamError, UpstreamTimeout
+from proxy.errors import ClientGone, PosternError, UpstreamError, UpstreamTimeout, without_frames
 from proxy.pipeline.arrival import Arrival, Form, fault_of
 from proxy.pipeline.headers import upstream_headers
 from proxy.pipeline.idle_guard import IdleGuard
@@ -137,7 +137,7 @@ class LiveAttempt:
             await arrival.arrive()
             self.arrived_ns = arrival.arrived_ns
         except UpstreamError as error:
-            self.error, self.arrived_ns = error, clock.monotonic_ns()
+            self.error, self.arrived_ns = without_frames(error), clock.monotonic_ns()
             attempt.fail(Outcome.FAILED, error.error_type, error.message, fault_of(error, attempt))
         except BaseException as error:
             self._note_leaving(error)
@@ -164,6 +164,12 @@ class LiveAttempt:
             self._note_leaving(error)
             raise
         return self.error is None
+
+    def take_error(self) -> UpstreamError:
+        """Why there is no reply, to be raised: the attempt lets go of it, for raised it will know the frames that know the attempt."""
+        error, self.error = self.error, None
+        assert error is not None, "there is a reply"
+        return error
 
     def stand_by(self) -> None:
         """The attempt has failed, and another one is waited for: its reply may still be passed on, but nobody watches it meanwhile."""

@@ -5,8 +5,6 @@ Here: taking a call's credentials out of a text. Not here: which texts are recor
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from proxy.call import MASK
 from proxy.pipeline.runtime import SHORTEST_SECRET
 from proxy.pipeline.state import CallState
@@ -27,11 +25,8 @@ def masked(text: str, secrets: list[str]) -> str:
 
 def credentials_of(call: CallState) -> list[str]:
     """The credentials of a call, longest first; without those that would be found in any text."""
-    return sorted((secret for secret in _credentials(call) if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
-
-
-def _credentials(call: CallState) -> Iterator[str]:
     request = call.request
-    yield from (found.decode("utf-8", "replace") for found in credentials_in(request.headers, request.target, request.upgrade))
+    found = [one.decode("utf-8", "replace") for one in credentials_in(request.headers, request.target, request.upgrade)]
     for attempt in call.attempts:
-        yield from (credential.reveal() for credential in attempt.endpoint.target.credentials)
+        found += [credential.reveal() for credential in attempt.endpoint.target.credentials]
+    return sorted([secret for secret in found if len(secret) >= SHORTEST_SECRET], key=len, reverse=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from proxy.call import Cost, HeaderList, Outcome
-from proxy.errors import UpstreamClosed, UpstreamError
+from proxy.errors import UpstreamClosed, UpstreamError, without_frames
 from proxy.pipeline.arrival import Arrival, Form, fault_of, outcome_of
 from proxy.pipeline.capture import Capture, Kept
 from proxy.pipeline.content import is_recorded
@@ -237,7 +237,7 @@ class Relay:
     def _leave(self, told: ToldStream, facts: ReplyFacts, error: UpstreamError) -> None:
         """The stream is cut, and another attempt may go on with it."""
         told.break_off()
-        self._left_by = error
+        self._left_by = without_frames(error)
         if facts.error is not None:
             self._arrival.fail_by(Outcome.INTERRUPTED, facts.error)
         else:

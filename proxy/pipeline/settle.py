@@ -70,6 +70,7 @@ def settle(gate: Gate, runtime: Runtime, call: CallState) -> None:
             call.outcome = last.outcome
         call.error_type, call.error_message = last.error_type, last.error_message
     gate.recorder.record(_record(gate, runtime, call))
+    call.reservation = None  # each knows the other: only the garbage collector would free them, and all that they hold
 
 
 def _bill_background(gate: Gate, call: CallState, attempt: AttemptState) -> None:

@@ -20,6 +20,14 @@ WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MINUTES_PER_HOUR = 60
 
 
+UsedShare = Callable[[str], float | None]
+"""By budget: a share of its limit, from 0 on; None: not known."""
+
+
+def not_known(_: str) -> None:
+    """A UsedShare where no rule asks for one."""
+
+
 class RouteFacts(msgspec.Struct, frozen=True):
     """What a rule may ask about a call. What no rule of the configuration asks for (`Router.asks`) may be left at its default."""
 
@@ -36,7 +44,7 @@ class RouteFacts(msgspec.Struct, frozen=True):
     max_tokens: int | None = None  # as the client asked
     now_unix_s: float = 0.0
     labels: dict[str, str] = {}  # see call.LABELS
-    budget_used: Callable[[str], float | None] = lambda _: None  # by budget: a share of its limit, from 0 on; None: not known
+    budget_used: UsedShare = not_known
 
     def __repr__(self) -> str:
         return f"RouteFacts({self.method!r}, {self.path!r}, {self.model!r})"  # never the headers

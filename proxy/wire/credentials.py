@@ -5,7 +5,6 @@ Here: reading it and taking it out. Not here: whether it is good (policy/keys.py
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import parse_qs, unquote_plus
 
 from proxy.call import HeaderList
@@ -19,17 +18,15 @@ _PROTOCOL_KEY = b"openai-insecure-api-key."
 """Browsers can't set fields of a handshake: OpenAI lets them send the key as a subprotocol."""
 
 
-def credentials_in(headers: HeaderList, target: str, is_upgrade: bool) -> Iterator[bytes]:
+def credentials_in(headers: HeaderList, target: str, is_upgrade: bool) -> list[bytes]:
     """Each credential of a request, without the scheme before it; subprotocols are read of a WebSocket's handshake only."""
-    for field, value in headers:
-        name = field.lower()
-        if name in CREDENTIAL_HEADERS:
-            yield from value.split()[-1:]
-        elif is_upgrade and name == _PROTOCOLS and _PROTOCOL_KEY in value:
-            yield from (one.removeprefix(_PROTOCOL_KEY) for one in _protocols(value) if one.startswith(_PROTOCOL_KEY))
-    query = target.partition("?")[2]
-    if query:
-        yield from (value.encode("utf-8", "replace") for value in parse_qs(query).get(QUERY_KEY, ()))
+    found = [word for field, value in headers if field.lower() in CREDENTIAL_HEADERS for word in value.split()[-1:]]
+    if is_upgrade:
+        protocols = [one for field, value in headers if field.lower() == _PROTOCOLS for one in _protocols(value)]
+        found += [one.removeprefix(_PROTOCOL_KEY) for one in protocols if one.startswith(_PROTOCOL_KEY)]
+    if "?" in target:
+        found += [value.encode("utf-8", "replace") for value in parse_qs(target.partition("?")[2]).get(QUERY_KEY, ())]
+    return found
 
 
 def _protocols(value: bytes) -> list[bytes]:
