@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 
-TICK_S = 0.005
+TICK_S = 0.0025
 MOST_S = 3 * TICK_S
 """What one turn of the loop counts at most, however long it took."""
 

@@ -8,16 +8,22 @@ while spending that was held becomes spending that is reported.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from proxy.spending import FOREVER_MS, Fit, Line, Period, Standing
+from proxy.stores.account_memory import SETTLE_MS, AccountMemory, Known
 from proxy.stores.period_book import retry_after_ms
 from proxy.stores.redis_link import Reply, Script, ScriptCall
 from proxy.stores.share import FRESH_S, NEVER_S, Share, ShareHold, Told, Verdict, numbers
 
 SYNC = Script("sync.lua")
 MAX_PERIODS_AT_ONCE = 8
-MARGIN_MS = 60_000  # how long Redis keeps what counts no more: for reports that are late
+EPOCH_KEPT_MS = 40 * 24 * 3_600_000
+"""How long Redis keeps the time at which it began, after an account was made last: more than a month."""
+MARGIN_MS = 120_000  # how long Redis keeps what counts no more: for reports that are late
+DONE_MS = 60_000  # so long before Redis forgets a period, its share does: or it would take that for a loss
 
 
 def keep_until_ms(window: Period) -> int:
@@ -28,15 +34,23 @@ def keep_until_ms(window: Period) -> int:
 class _Asked(msgspec.Struct, frozen=True):
     """What the request under way said."""
 
+    held: int
+    kept: int
     total: int
     spent: dict[int, int]
 
 
 class PeriodShare(Share):
-    """Amounts by period have its `start_ms` as their key."""
+    """Amounts by period have its `start_ms` as their key. `epoch_keys`: where Redis says when it began, if it can in the same script."""
 
-    def __init__(self, key: str, sidecar: str, line: Line, window: Period, lease_s: float, now_s: float) -> None:
+    ahead_s = 1.0  # it outlasts SETTLE_MS
+    notices_loss = True
+
+    def __init__(
+        self, key: str, sidecar: str, line: Line, window: Period, lease_s: float, now_s: float, epoch_keys: Sequence[str] = ()
+    ) -> None:
         super().__init__(key, line, now_s)
+        self._epoch_keys = epoch_keys
         self._sidecar = sidecar  # its name in this account
         self._lease_s = lease_s
         self.window = window
@@ -45,15 +59,12 @@ class PeriodShare(Share):
         self._lease_until_s = NEVER_S
         self._spent: dict[int, int] = {}
         self._keep_until: dict[int, int] = {}
-        self._acknowledged: dict[int, int] = {}
-        self._before_loss: dict[int, int] = {}  # acknowledged by an older incarnation of the account
+        self._memory = AccountMemory()
         self._unreported: set[int] = set()
         self._request = 0
-        self._incarnation, self._version = "", 0
         self._known_spent = self._known_total = self._others_held = self._others_idle = 0
         self._by_period: dict[int, int] = {}
-        self._under_way = _Asked(0, {})
-        self._last_amount = 0
+        self._under_way = _Asked(0, 0, 0, {})
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
@@ -132,20 +143,16 @@ class PeriodShare(Share):
     def idle(self) -> int:
         return max(0, self._ceiling - self._total - self._held)
 
-    @property
-    def idle_elsewhere(self) -> int:
-        return self._others_idle
-
     def may_fit(self, line: Line, now_s: float) -> bool:
         in_use = self._spent_now + self._others_held - self._others_idle + self._held
-        return line.fit is not Fit.WHOLE or in_use + line.amount <= line.limit
+        return line.fit is not Fit.WHOLE or self.is_settling or in_use + line.amount <= line.limit
 
     @property
     def is_busy(self) -> bool:
         return bool(self._held or self._unreported or self.idle)
 
     def is_done(self, now_ms: int, now_s: float) -> bool:
-        return self.is_unused(now_s) and (not self._spent or keep_until_ms(self.window) < now_ms)
+        return self.is_unused(now_s) and (not self._spent or keep_until_ms(self.window) - DONE_MS < now_ms)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
@@ -153,21 +160,23 @@ class PeriodShare(Share):
         needs = [number for line in self._ask_for_waiters() if line.fit is Fit.WHOLE for number in (line.amount, line.limit)]
         ahead = self._wanted_ahead(now_s)
         is_leased = now_s < self._lease_until_s
-        kept = min(self.idle, ahead) if is_leased and not needs else 0
-        self._ceiling = min(self._ceiling, self._total + self._held + kept)
+        kept = (self.idle if needs else min(self.idle, ahead)) if is_leased else 0
+        self._ceiling = min(self._ceiling, self._total + self._held + (0 if needs else kept))
+        self.is_unconfirmed = False
         self._request += 1
         reports = self._reports()
-        self._under_way = _Asked(self._total, {start_ms: self._spent.get(start_ms, 0) for start_ms in reports})
-        window = self.window
+        self._under_way = _Asked(self._held, kept, self._total, {start_ms: self._spent.get(start_ms, 0) for start_ms in reports})
+        window, memory = self.window, self._memory
         arguments: list[str | int] = [
-            self._sidecar, self._request, round(self._lease_s * 1000), self._incarnation, self._version,
+            self._sidecar, self._request, round(self._lease_s * 1000), memory.incarnation, memory.known.version,
             window.start_ms, window.end_ms, window.counts_from_ms, keep_until_ms(window), self._held, kept,
-            ahead - kept, max(1, self._last_amount), min(self.ordinary_limit, FOREVER_MS), self._known_spent, self._others_held,
-            len(reports),
+            ahead, max(1, self._last_amount), min(self.ordinary_limit, FOREVER_MS), memory.known.spent, memory.known.others_held,
+            len(reports), SETTLE_MS, EPOCH_KEPT_MS, memory.seen,
         ]  # fmt: skip
         for start_ms in reports:
-            arguments += self._report(start_ms)
-        return ScriptCall(SYNC, [self.key, *(f"{self.key}:{start_ms}" for start_ms in reports)], [*arguments, *needs])
+            arguments += [start_ms, self._keep_until[start_ms], self._spent[start_ms], *memory.told(start_ms)]
+        keys = [self.key, *(f"{self.key}:{start_ms}" for start_ms in reports), *self._epoch_keys]
+        return ScriptCall(SYNC, keys, [*arguments, *needs])
 
     def _reports(self) -> list[int]:
         """The periods to tell of: the one that runs in any case, and those of which something isn't told."""
@@ -175,36 +184,36 @@ class PeriodShare(Share):
         current = [self.window.start_ms] if self.window.start_ms in self._spent else []
         return [*current, *others[:MAX_PERIODS_AT_ONCE]]
 
-    def _report(self, start_ms: int) -> list[str | int]:
-        acknowledged, before = self._acknowledged.get(start_ms, 0), self._before_loss.get(start_ms, 0)
-        return [start_ms, self._keep_until[start_ms], self._spent[start_ms], acknowledged, before]
-
     def take(self, reply: Reply, sent_s: float, now_s: float) -> bool:
         status, incarnation = bytes(reply[0]), bytes(reply[2]).decode()
         if status == b"old":
             self._tell_waiters(Told.ASKED)
             return False
-        _, version, granted, self._known_spent, self._others_held, self._others_idle, is_low = numbers(reply)
-        was_lost = bool(self._incarnation) and incarnation != self._incarnation
-        went_back = not was_lost and version < self._version
-        if was_lost:
-            self._before_loss = dict(self._acknowledged)
-        self._acknowledged |= self._under_way.spent
-        self._unreported -= {start_ms for start_ms, spent in self._under_way.spent.items() if self._spent[start_ms] == spent}
-        if was_lost or went_back:
-            counting = {start_ms for start_ms in self._spent if start_ms >= self.window.counts_from_ms}
-            self._unreported |= counting - self._under_way.spent.keys()
-        self._incarnation, self._version = incarnation, version
+        if status == b"lost":
+            self._memory.begin_anew(incarnation)
+            self._ceiling = self._under_way.total + self._under_way.held + self._under_way.kept
+            self._unreported |= {start_ms for start_ms in self._spent if start_ms >= self.window.counts_from_ms}
+            self.is_lost, self.is_settling = False, True
+            return True
+        _, version, granted, self._known_spent, self._others_held, self._others_idle, is_low, is_needed, settled_in_ms = numbers(reply)
+        told = self._under_way.spent
+        has_forgotten = self._memory.take(incarnation, version, told)
+        self._memory.keep(Known(version, self._known_spent, self._others_held), settled_in_ms)
+        self._unreported -= {start_ms for start_ms, spent in told.items() if self._spent[start_ms] == spent}
+        if has_forgotten:
+            self._unreported |= {start_ms for start_ms in self._spent if start_ms >= self.window.counts_from_ms} - told.keys()
         self._known_total = self._under_way.total
         self._ceiling = granted + self._known_total
         self._others = self._known_spent + self._others_held - self._known_total
         self._lease_until_s = sent_s + self._lease_s
         by_period = reply[-1]
         self._by_period = dict(zip(by_period[::2], by_period[1::2], strict=True)) if isinstance(by_period, list) else {}
-        self.synced_s, self.is_lost, self.is_low = now_s, False, bool(is_low)
+        self.synced_s, self.is_lost = now_s, False
+        self.is_low, self.is_needed, self.is_settling = bool(is_low), bool(is_needed), settled_in_ms > 0
+        self.is_unconfirmed = granted > self._under_way.held
         self._tell_waiters(Told.OTHER_TIME if status == b"time" else Told.ASKED)
         self._forget_old()
-        return was_lost or went_back
+        return has_forgotten
 
     def _forget_old(self) -> None:
         if len(self._spent) < MAX_PERIODS_AT_ONCE:
@@ -212,5 +221,5 @@ class PeriodShare(Share):
         window = self.window
         oldest_ms = 2 * window.counts_from_ms - window.end_ms - MARGIN_MS
         for start_ms in [start_ms for start_ms in self._spent if start_ms < oldest_ms and start_ms not in self._unreported]:
-            for amounts in (self._spent, self._keep_until, self._acknowledged, self._before_loss):
-                amounts.pop(start_ms, None)
+            del self._spent[start_ms], self._keep_until[start_ms]
+        self._memory.forget(lambda start_ms: start_ms not in self._spent)

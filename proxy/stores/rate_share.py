@@ -28,7 +28,6 @@ class RateShare(Share):
         self._correction_us = 0
         self._sent_correction_us = 0
         self._empty_s = 0.0
-        self._last_amount = 0
 
     def decide(self, line: Line, now_s: float, has_waited: bool) -> Verdict:
         if line.fit is Fit.NOTHING:

@@ -34,6 +34,7 @@ Argument = str | int
 Result = TypeVar("Result")
 Reply = list[bytes | int | list[int]]
 """What a script returns."""
+Answers = list[Reply | Exception]
 
 
 class RedisLost(OSError):
@@ -63,8 +64,17 @@ class ScriptCall(msgspec.Struct, frozen=True):
 class RedisLink(Protocol):
     """What the store needs of Redis."""
 
-    async def run(self, calls: Sequence[ScriptCall], timeout_s: float) -> list[Reply | RedisLost]:
-        """Run scripts in one round trip: each has its reply or its error. Raises RedisLost when none was answered in time."""
+    @property
+    def is_cluster(self) -> bool:
+        """Whether there are several nodes, each with its own accounts."""
+        ...
+
+    async def run(self, calls: Sequence[ScriptCall], timeout_s: float, again: Sequence[ScriptCall] = ()) -> list[Reply | RedisLost]:
+        """Run scripts in one round trip: each has its reply or its error.
+
+        With `again`, as many as `calls`, those that weren't answered in `timeout_s` are asked once more in these words, and have as much
+        time again; what was asked first may still be answered meanwhile.
+        """
         ...
 
     async def server_ms(self, timeout_s: float) -> int:
@@ -104,20 +114,54 @@ class ClientLink:
         self._patience = Patience()
         self._left: set[asyncio.Task[object]] = set()  # what nobody waits for any more
 
-        self._errors = (redis.exceptions.RedisError, OSError, TimeoutError, asyncio.TimeoutError)
+        unreachable = redis.exceptions.RedisClusterException  # no node of a cluster answers; it is no RedisError
+        self._errors = (redis.exceptions.RedisError, unreachable, OSError, TimeoutError, asyncio.TimeoutError)
         self._lanes: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(COMMANDS_PER_NODE))
         self._no_script = redis.exceptions.NoScriptError
         self._client, self._cluster, self._sentinels = _clients(url)
 
-    async def run(self, calls: Sequence[ScriptCall], timeout_s: float) -> list[Reply | RedisLost]:
+    @property
+    def is_cluster(self) -> bool:
+        return self._cluster is not None
+
+    async def run(self, calls: Sequence[ScriptCall], timeout_s: float, again: Sequence[ScriptCall] = ()) -> list[Reply | RedisLost]:
+        loop = asyncio.get_running_loop()
+        asked = [loop.create_task(self._answers(calls, timeout_s))]
         try:
-            work = self._run(calls, timeout_s)
-            replies = await (self._within(timeout_s, work) if self._cluster is None else work)  # in a cluster each node has its own time
-        except self._errors as error:
-            raise _lost(error) from error
+            replies = await self._first_of(asked, len(calls), timeout_s)
+            unanswered = [index for index, reply in enumerate(replies) if isinstance(reply, Exception)]
+            if unanswered and again:
+                asked = [task for task in asked if not task.done()]  # then nothing was answered yet
+                asked.append(loop.create_task(self._answers([again[index] for index in unanswered], timeout_s)))
+                for index, reply in zip(unanswered, await self._first_of(asked, len(unanswered), timeout_s), strict=True):
+                    replies[index] = reply
+        finally:
+            for task in asked:
+                self._leave(task)
         return [_lost(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
-    async def _run(self, calls: Sequence[ScriptCall], timeout_s: float) -> list[Reply | Exception]:
+    async def _first_of(self, asked: Sequence[asyncio.Task[Answers]], count: int, timeout_s: float) -> Answers:
+        """What is answered first; `count` errors if nothing is in time, which in a cluster each node has for itself."""
+        limit = self._patience.timeout(timeout_s) if self._cluster is None else contextlib.nullcontext()
+        pending = set(asked)
+        failed: Answers = [TimeoutError()] * count
+        with contextlib.suppress(TimeoutError):
+            async with limit:
+                while pending:
+                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        failed = task.result()
+                        if not all(isinstance(reply, Exception) for reply in failed):
+                            return failed
+        return failed
+
+    async def _answers(self, calls: Sequence[ScriptCall], timeout_s: float) -> Answers:
+        try:
+            return await self._run(calls, timeout_s)
+        except self._errors as error:
+            return [error] * len(calls)
+
+    async def _run(self, calls: Sequence[ScriptCall], timeout_s: float) -> Answers:
         replies = await self._execute([call.command("EVALSHA") for call in calls], timeout_s)
         unknown = [index for index, reply in enumerate(replies) if isinstance(reply, self._no_script)]
         if unknown:  # Redis was started again, or the script is new to it
@@ -133,17 +177,21 @@ class ClientLink:
             async with self._patience.timeout(timeout_s):
                 return await asyncio.shield(task)
         finally:
-            if not task.done():
-                task.cancel()
-                self._left.add(task)
-                task.add_done_callback(self._forget)
+            self._leave(task)
+
+    def _leave(self, task: asyncio.Task[Result]) -> None:
+        """Nobody waits for it any more."""
+        if not task.done():
+            task.cancel()
+            self._left.add(task)
+            task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[object]) -> None:
         self._left.discard(task)
         if not task.cancelled():
             task.exception()  # nobody waits for it
 
-    async def _execute(self, commands: list[tuple[Argument, ...]], timeout_s: float) -> list[Reply | Exception]:
+    async def _execute(self, commands: list[tuple[Argument, ...]], timeout_s: float) -> Answers:
         if self._cluster is not None:
             return await asyncio.gather(*(self._execute_on_its_node(self._cluster, command, timeout_s) for command in commands))
         assert self._client is not None
@@ -156,7 +204,7 @@ class ClientLink:
         async with self._client.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
-            found: list[Reply | Exception] = await pipeline.execute(raise_on_error=False)
+            found: Answers = await pipeline.execute(raise_on_error=False)
             return found
 
     async def _execute_on_its_node(self, cluster: RedisCluster, command: tuple[Argument, ...], timeout_s: float) -> Reply | Exception:
@@ -177,10 +225,28 @@ class ClientLink:
 
     async def server_ms(self, timeout_s: float) -> int:
         try:
-            seconds, microseconds = await self._within(timeout_s, self._any().execute_command("TIME"))
+            seconds, microseconds = await self._within(timeout_s, self._time())
         except self._errors as error:
             raise _lost(error) from error
         return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def _time(self) -> tuple[bytes, bytes]:
+        """Of a cluster, by whichever node answers first: one that hangs is no reason to take the others for lost."""
+        nodes = self._cluster.get_nodes() if self._cluster is not None else []
+        if self._cluster is None or not nodes:  # a cluster's are known only after a command
+            only: tuple[bytes, bytes] = await self._any().execute_command("TIME")
+            return only
+        loop = asyncio.get_running_loop()
+        asked = [loop.create_task(self._cluster.execute_command("TIME", target_nodes=[node])) for node in nodes]
+        try:
+            for answer in asyncio.as_completed(asked):
+                with contextlib.suppress(*self._errors):
+                    first: tuple[bytes, bytes] = await answer
+                    return first
+        finally:
+            for task in asked:
+                self._leave(task)
+        raise RedisLost("no node of the cluster answers")
 
     async def keys(self, pattern: str) -> AsyncIterator[str]:
         try:

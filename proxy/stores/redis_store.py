@@ -16,16 +16,20 @@ import msgspec
 from proxy.config.schema import StoreConfig
 from proxy.ports import Clock
 from proxy.spending import Answer, Entry, Fit, Hold, Line, Period, Rate, Reserved, Short, Shortage, Standing, StoreLost
+from proxy.stores.account_memory import SETTLE_MS
 from proxy.stores.patience import Patience
-from proxy.stores.period_share import PeriodShare, keep_until_ms
+from proxy.stores.period_share import EPOCH_KEPT_MS, PeriodShare, keep_until_ms
 from proxy.stores.rate_share import RateShare
-from proxy.stores.redis_link import ClientLink, RedisLink, Script, ScriptCall
-from proxy.stores.share import NEVER_S, Share, ShareHold, Told, Verdict, Waiter
+from proxy.stores.redis_link import ClientLink, RedisLink, RedisLost, Script, ScriptCall
+from proxy.stores.share import NEVER_S, Share, ShareHold, Told, Verdict, Waiter, numbers
 from proxy.stores.sync import Syncer
 
 PUT = Script("put.lua")
+EPOCH = Script("epoch.lua")
 PUT_S = 1.0
-ASK_AGAIN_S = 0.015
+ASK_AGAIN_S = 0.015  # then less and less often: hundreds may wait
+MOST_WAIT_S = 0.5
+"""While Redis answers, a call waits so long for what others don't use: they give it back in 80 ms, unless their machine is busy."""
 ATTEMPTS = 2
 MAX_SHARES = 20_000
 CROWDED_S = 1.0  # with more of them, those go that were unused for so long
@@ -62,12 +66,20 @@ class RedisStore:
         self._shares: dict[Place, Share] = {}
         self._number = 0  # of shares made
         self._to_look_at: list[Place] = []
-        self._syncer = Syncer(self._link, timeout_s, config.lease_s, clock, self._shares.values)
+        self._epoch_keys = () if self._link.is_cluster else (f"{config.prefix}:epoch",)  # a cluster's script has all its keys in one slot
+        self._syncer = Syncer(self._link, timeout_s, config.lease_s, clock, self._shares_in_use)
 
     async def start(self) -> None:
-        """Connect, if Redis is there; readiness doesn't depend on it."""
+        """Connect, if Redis is there; readiness doesn't depend on it. A Redis that is new is let settle first."""
         self._time = asyncio.get_running_loop().time
         await self._syncer.start()
+        if self._epoch_keys and not self.is_lost:
+            await asyncio.sleep(max(0, SETTLE_MS - await self._age_ms()) / 1000)
+
+    async def _age_ms(self) -> int:
+        """How long ago Redis began; as long as need be, if it doesn't say."""
+        (reply,) = await self._link.run([ScriptCall(EPOCH, self._epoch_keys, [EPOCH_KEPT_MS])], PUT_S)
+        return SETTLE_MS if isinstance(reply, RedisLost) else numbers(reply)[0]
 
     async def close(self) -> None:
         """Give everything back."""
@@ -92,13 +104,14 @@ class RedisStore:
 
     async def ask(self, lines: Sequence[Line], now_ms: int) -> Answer:
         with self._patience.ticking():
-            return await self._asked(lines, now_ms, self._patience.now_s + self._max_wait_s)
+            return await self._asked(lines, now_ms, self._patience.now_s)
 
-    async def _asked(self, lines: Sequence[Line], now_ms: int, deadline_s: float) -> Answer:
+    async def _asked(self, lines: Sequence[Line], now_ms: int, began_s: float) -> Answer:
         asked: set[int] = set()  # lines that Redis has answered for
+        pause_s = ASK_AGAIN_S
         unheard = [(index, line) for index, line in enumerate(lines) if line.fit is Fit.NOTHING and self._is_unheard_of(self._share(line))]
         if unheard:  # it fits, but who asks wants to know how it stands
-            await self._wait(unheard, deadline_s)
+            await self._wait(unheard, began_s + self._max_wait_s)
         while True:
             tried = self._try(lines, now_ms, has_waited=bool(asked), is_alone=False)
             if tried.answer is not None:
@@ -107,16 +120,28 @@ class RedisStore:
             hopeless = [index for index in tried.hopeless if index in asked]
             if hopeless:
                 return self._short(lines, hopeless, now_ms)
-            if asked.issuperset(unsure) and not await self._pause(deadline_s):
-                return self._short(lines, unsure, now_ms)
-            shares = {self._share(lines[index]) for index in unsure}
-            told = await self._wait([(index, line) for index, line in enumerate(lines) if self._share(line) in shares], deadline_s)
+            if asked.issuperset(unsure):
+                if not await self._pause(pause_s, self._until_s(lines, unsure, began_s)):
+                    return self._after_waiting(lines, unsure, asked, now_ms)
+                pause_s *= 2
+            silent_since_s = self._patience.now_s if asked else began_s
+            told = await self._wait(self._to_ask(lines, unsure), silent_since_s + self._max_wait_s)
             if told is None:
                 return self._after_waiting(lines, unsure, asked, now_ms)
             if Told.OTHER_TIME in told.values():
                 others = [index for index, what in told.items() if what is Told.OTHER_TIME]
                 return Short([Shortage(index, self._standing(lines[index]), 0) for index in others])
             asked.update(index for index, what in told.items() if what is Told.ASKED)
+
+    def _to_ask(self, lines: Sequence[Line], unsure: list[int]) -> list[tuple[int, Line]]:
+        """All lines of accounts that must be asked, and of those where what was granted isn't kept while others are waited for."""
+        shares = {self._share(lines[index]) for index in unsure}
+        return [(index, line) for index, line in enumerate(lines) if (share := self._share(line)) in shares or share.is_low]
+
+    def _until_s(self, lines: Sequence[Line], unsure: list[int], began_s: float) -> float:
+        """How long others may be waited for: for an account that Redis has forgotten, no longer than for Redis."""
+        is_settling = any(self._share(lines[index]).is_settling for index in unsure)
+        return began_s + (self._max_wait_s if is_settling else max(MOST_WAIT_S, self._max_wait_s))
 
     def settle(self, hold: Hold, spent: int, now_ms: int) -> None:
         if not hold.is_open or not isinstance(hold, ShareHold):
@@ -173,10 +198,10 @@ class RedisStore:
                 Shortage(
                     index,
                     self._standing(lines[index]),
-                    self._share(lines[index]).retry_after_ms(lines[index], now_ms, now_s),
-                    is_store_lost=self._syncer.is_lost or self._share(lines[index]).is_lost,
+                    share.retry_after_ms(lines[index], now_ms, now_s),
+                    is_store_lost=self._syncer.is_lost or share.is_lost or share.is_settling,
                 )
-                for index in indexes
+                for index, share in ((index, self._share(lines[index])) for index in indexes)
             ]
         )
 
@@ -187,20 +212,19 @@ class RedisStore:
         return share.synced_s == NEVER_S and not share.is_lost and not self._syncer.is_lost
 
     def _after_waiting(self, lines: Sequence[Line], unsure: list[int], asked: set[int], now_ms: int) -> Answer:
-        """No time is left: what Redis said counts; of what it didn't, as if it were lost."""
-        if asked.issuperset(unsure):
-            return self._short(lines, unsure, now_ms)
-        answer = self._try(lines, now_ms, has_waited=True, is_alone=True).answer
-        assert answer is not None  # alone, nobody is asked
-        return answer
+        """No time is left: what Redis said counts; of what it didn't, or has forgotten, as if it were lost."""
+        is_known = asked.issuperset(unsure) and not any(self._share(lines[index]).is_settling for index in unsure)
+        tried = self._try(lines, now_ms, has_waited=True, is_alone=not is_known)  # what was granted may have come just now
+        return tried.answer or self._short(lines, unsure, now_ms)
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 
-    async def _pause(self, deadline_s: float) -> bool:
+    async def _pause(self, pause_s: float, until_s: float) -> bool:
         """Others are to give back what they don't use: wait a little. False: there is no time left for it."""
-        if self._patience.now_s + ASK_AGAIN_S >= deadline_s:
+        left_s = until_s - self._patience.now_s
+        if left_s < ASK_AGAIN_S:
             return False
-        await asyncio.sleep(ASK_AGAIN_S)
+        await asyncio.sleep(min(pause_s, left_s))
         return True
 
     async def _wait(self, lines: list[tuple[int, Line]], deadline_s: float) -> dict[int, Told] | None:
@@ -216,7 +240,9 @@ class RedisStore:
             async with self._patience.until(deadline_s):
                 return {index: await waiter.told for index, _, waiter in waiting}
         except TimeoutError:
-            return None
+            if any(waiter.told.cancelled() or not waiter.told.done() for _, _, waiter in waiting):
+                return None
+            return {index: waiter.told.result() for index, _, waiter in waiting}  # it came in the same turn of the loop
         finally:
             for _, share, waiter in waiting:
                 share.waiters.pop(waiter, None)
@@ -242,7 +268,14 @@ class RedisStore:
         window, now_s = line.window, self._time()
         if isinstance(window, Rate):
             return RateShare(self._key(line.account, "~"), line, window, now_s)
-        return PeriodShare(self._key(line.account), f"{self._sidecar}.{self._number}", line, window, self._lease_s, now_s)
+        return PeriodShare(self._key(line.account), f"{self._sidecar}.{self._number}", line, window, self._lease_s, now_s, self._epoch_keys)
+
+    def _shares_in_use(self) -> list[Share]:
+        """All but those that are done, which go."""
+        now_s, now_ms = self._time(), self.now_ms(self._clock.time_ns() // NS_PER_MS)
+        for place in [place for place, share in self._shares.items() if share.is_done(now_ms, now_s)]:
+            del self._shares[place]
+        return [*self._shares.values()]
 
     def _forget_some(self) -> None:
         """Look at some shares whenever one is made: those that are done go, and the stalest if there are too many."""

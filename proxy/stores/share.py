@@ -15,10 +15,10 @@ from proxy.stores.redis_link import Reply, ScriptCall
 
 FRESH_S = 1.0
 """How long it may be decided from what Redis said."""
-AHEAD_S = 0.25
-"""What is drawn ahead lasts about as long, at the pace of late; unused for as long, it is given back."""
+LATE_S = 0.25
+"""Over how long the pace is measured; what is drawn ahead and unused for as long is given back."""
 FORGET_AFTER_S = 60.0
-MAX_WAITERS_AT_ONCE = 64
+MAX_WAITERS_AT_ONCE = 256
 NEVER_S = float("-inf")
 
 
@@ -64,18 +64,27 @@ class ShareHold(Hold):
 class Share:
     """One account's part. Subclasses count."""
 
+    ahead_s = LATE_S
+    """For how long what is drawn ahead lasts, at the pace of late."""
+    notices_loss = False
+    """Whether its answers tell that Redis has forgotten something."""
+
     def __init__(self, key: str, line: Line, now_s: float) -> None:
         self.key = key
         self.ordinary_limit = line.ordinary_limit
         self.waiters: dict[Waiter, None] = {}  # in the order they came
         self.is_lost = False
         self.is_low = False  # what is kept ahead is to be given back
+        self.is_needed = False  # somebody was short of late
+        self.is_settling = False  # Redis has forgotten the account, and grants nothing until everybody has told of it
+        self.is_unconfirmed = False  # Redis doesn't know whether what it granted is in use
         self.synced_s = NEVER_S
         self.used_s = now_s
         self._asked: list[Waiter] = []  # those the request under way speaks for
         self._demand = 0  # since the last request
         self._demand_since_s = now_s
         self._pace = 0.0  # amounts a second
+        self._last_amount = 0
 
     def decide(self, line: Line, now_s: float, has_waited: bool) -> Verdict:
         """Whether the line fits. Who hasn't waited doesn't overtake those that do."""
@@ -122,11 +131,6 @@ class Share:
         """What is drawn and not in use."""
         raise NotImplementedError
 
-    @property
-    def idle_elsewhere(self) -> int:
-        """What other sidecars have drawn and don't use."""
-        return 0
-
     def may_fit(self, line: Line, now_s: float) -> bool:
         """Whether the line fits by what Redis said last, could it have what nobody uses."""
         raise NotImplementedError
@@ -167,15 +171,15 @@ class Share:
     # -- drawing ahead ------------------------------------------------------------------------------------------------
 
     def _wanted_ahead(self, now_s: float) -> int:
-        """How much to have ahead: as much as was drawn lately in AHEAD_S; 0 where the account is low or nothing was drawn."""
+        """How much to have ahead, by what was drawn of late; 0 where the account is low, or calls are too few to be worth it."""
         passed_s = now_s - self._demand_since_s
         if passed_s > 0:
-            weight = min(1.0, passed_s / AHEAD_S)
+            weight = min(1.0, passed_s / LATE_S)
             self._pace += weight * (self._demand / passed_s - self._pace)
             self._demand, self._demand_since_s = 0, now_s
-        if self.is_low or now_s - self.used_s > AHEAD_S:
+        if self.is_low or now_s - self.used_s > LATE_S or self._pace * LATE_S < self._last_amount:
             return 0
-        return int(self._pace * AHEAD_S)
+        return int(self._pace * self.ahead_s)
 
 
 def _tell(waiters: Sequence[Waiter], told: Told) -> None:

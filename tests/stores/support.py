@@ -7,10 +7,13 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 
+from redis.exceptions import RedisError
+
 from proxy.call import Secret
 from proxy.config.schema import StoreConfig
 from proxy.ports import BudgetStore
 from proxy.spending import ENDLESS, Answer, Hold, Line, Period, Rate, Reserved
+from proxy.stores.redis_link import ClientLink
 from proxy.stores.redis_store import RedisStore
 
 HOUR_MS = 3_600_000
@@ -67,8 +70,11 @@ async def spend(store: BudgetStore, one: Line, spent: int, now_ms: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def redis_store(url: str, clock=None, **config) -> AsyncIterator[RedisStore]:
+async def redis_store(url: str, clock=None, *, is_new=False, **config) -> AsyncIterator[RedisStore]:
+    """`is_new`: what a store begins with in a Redis that has nothing; else it finds one that began long ago, and needn't let it settle."""
     store = RedisStore(StoreConfig(kind="redis", url=Secret(url), **config), clock or SystemClock())
+    if not is_new:
+        await began_long_ago(store)
     await store.start()
     try:
         yield store
@@ -76,10 +82,23 @@ async def redis_store(url: str, clock=None, **config) -> AsyncIterator[RedisStor
         await store.close()
 
 
+async def began_long_ago(store: RedisStore) -> None:
+    """Redis has forgotten nothing of late, if it is there."""
+    link = store._link
+    if isinstance(link, ClientLink) and link._client is not None:
+        with contextlib.suppress(RedisError, OSError):
+            await link._client.set(f"{store._prefix}:epoch", 0, nx=True)
+
+
 async def crash(store: RedisStore) -> None:
     """The process is gone: nothing more is told, nothing given back."""
     await store._syncer.stop()
     await store._link.close()
+
+
+def is_well(store: RedisStore) -> bool:
+    """Nothing of it is lost, and everybody has told what Redis may have forgotten."""
+    return not store.is_lost and not any(share.is_lost or share.is_settling for share in store._shares.values())
 
 
 async def until(condition, timeout_s: float = 10.0) -> None:

@@ -15,7 +15,7 @@ import pytest
 from proxy.spending import Fit, Hold, Line, Period, Reserved
 from proxy.stores.books import Books
 from proxy.stores.embedded import EmbeddedStore
-from tests.stores.support import HOUR_MS, SystemClock, crash, line, redis_store, reserve, unix_ms, until
+from tests.stores.support import HOUR_MS, SystemClock, crash, is_well, line, redis_store, reserve, unix_ms, until
 
 LIMITS = {"a:usd:": 1000, "b:tokens:": 300, "c:requests:": 12}
 START_MS = 1_790_000_000_000
@@ -160,7 +160,7 @@ async def test_redis_through_crashes_losses_and_flushes(seed, own_redis) -> None
             for _ in range(10):
                 await truth.step(truth.chance.choice(stores), window, now_ms)
             own_redis.go_on()
-            await until(lambda: not any(store.is_lost or any(share.is_lost for share in store._shares.values()) for store in stores))
+            await until(lambda: all(is_well(store) for store in stores))
         elif number % 60 == 40:
             for store in stores:  # each hears how things stand: a sidecar that is new and knows nothing can't tell a flush from a beginning
                 await until(lambda s=store: not s._syncer._dirty)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -77,6 +80,39 @@ async def test_tls(tmp_path) -> None:
 def test_a_url_that_cannot_be_meant_is_refused(url) -> None:
     with pytest.raises(ValueError, match=r"none of|master's name"):
         RedisStore(StoreConfig(kind="redis", url=Secret(url)), SystemClock())
+
+
+@contextlib.asynccontextmanager
+async def slow_way(port: int, delay_s: float) -> AsyncIterator[int]:
+    """A port that leads to another; what comes back takes its time."""
+
+    async def passes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+        while data := await reader.read(65536):
+            await asyncio.sleep(delay_s)
+            writer.write(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, there = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await asyncio.gather(passes(reader, there, 0), passes(back, writer, delay_s))
+        there.close()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def test_an_answer_that_is_late_for_the_first_question_is_in_time_for_the_second(own_redis) -> None:
+    """Each takes longer than `timeout_ms`, none longer than twice that."""
+    now_ms = unix_ms()
+    async with redis_store(own_redis.url, **PATIENT) as store:
+        await spend(store, line(period(now_ms), 5, 10), 5, now_ms)  # from now on Redis knows the script
+    async with slow_way(own_redis.port, 0.6) as port, redis_store(f"redis://127.0.0.1:{port}/0", timeout_ms=400) as store:
+        assert isinstance(await reserve(store, [line(period(now_ms), 5, 10)], now_ms), Reserved)
+        assert store.health()["failures"] == 0
 
 
 async def test_a_redis_that_only_reads_is_lost_and_loses_nothing(own_redis) -> None:

@@ -10,29 +10,37 @@ from proxy.call import Secret
 from proxy.config.schema import StoreConfig
 from proxy.spending import Fit, Reserved, Short
 from proxy.stores.redis_link import RedisLost
-from proxy.stores.redis_store import RedisStore
+from proxy.stores.redis_store import EPOCH, RedisStore
 from tests.fake_time import START_UNIX_NS, FakeTimeLoop, in_fake_time, pass_time
 from tests.stores.support import line, period
 
 NOW_MS = START_UNIX_NS // 1_000_000
 MAX_WAIT_S = 0.1
+LONG_AGO_MS = 1_000_000
 
 
 class ToldLink:
     """Grants everything; or hangs, or refuses."""
 
+    is_cluster = False
+
     def __init__(self) -> None:
         self.mode = "answers"
         self.round_trips: list[int] = []  # how many accounts each had
 
-    async def run(self, calls, timeout_s):
+    async def run(self, calls, timeout_s, again=()):
+        if calls[0].script is EPOCH:
+            return [[LONG_AGO_MS]]
         self.round_trips.append(len(calls))
-        await self._as_told(timeout_s)
+        try:
+            await self._as_told(2 * timeout_s if again else timeout_s)
+        except RedisLost as error:
+            return [error for _ in calls]
         await asyncio.sleep(0.001)
-        return [[b"ok", NOW_MS, b"1", 1, self._granted(call.arguments), 0, 0, 0, 0, []] for call in calls]
+        return [[b"ok", NOW_MS, b"1", 1, self._granted(call.arguments), 0, 0, 0, 0, 0, 0, []] for call in calls]
 
     def _granted(self, arguments) -> int:
-        needs = arguments[17 + 5 * arguments[16] :: 2]
+        needs = arguments[20 + 5 * arguments[16] :: 2]
         return sum(int(amount) for amount in (arguments[9], arguments[10], *needs))
 
     async def _as_told(self, timeout_s: float) -> None:
@@ -147,4 +155,30 @@ async def test_a_call_that_is_cancelled_leaves_no_trace() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert not any(share.waiters or share.is_busy for share in store._shares.values())
+    await store.close()
+
+
+class HalfClusterLink(ToldLink):
+    """A cluster, one of whose nodes doesn't answer."""
+
+    is_cluster = True
+
+    async def run(self, calls, timeout_s, again=()):
+        replies = await super().run(calls, timeout_s, again)
+        away = [any("away" in key for key in call.keys) for call in calls]
+        if any(away):
+            await asyncio.sleep(2 * timeout_s)
+        return [RedisLost("it hangs") if is_away else reply for is_away, reply in zip(away, replies, strict=True)]
+
+
+@in_fake_time
+async def test_a_node_that_is_away_makes_no_other_accounts_lost() -> None:
+    link = HalfClusterLink()
+    store = await started(link)
+    here = [line(period(NOW_MS), 1, 10, f"here{number}:usd:") for number in range(20)]
+    for number, each in enumerate(here):
+        assert isinstance(await store.ask([line(period(NOW_MS), 1, 10, f"away{number}:usd:")], NOW_MS), Short)
+        assert not store.is_lost
+        assert isinstance(await store.ask([each], NOW_MS), Reserved)
+        await pass_time(0.1)
     await store.close()
