@@ -55,5 +55,13 @@ def test_a_rule_cannot_be_got_round_by_another_content_type(gate: RunningGate, p
     provider.script([plain(REPLY)])
     body = b'{"model":"gpt-4o","max_completion_tokens":9000}'
     reply = asyncio.run(exchange(gate.port, head(b"Content-Type: text/plain", b"Content-Length: %d" % len(body)) + body))
+    assert reply.status == 200
+    assert provider.last.body == b'{"service_tier":"flex","model":"gpt-5-nano","max_completion_tokens":800}'
+
+
+def test_a_body_that_a_rule_cannot_be_put_into_goes_nowhere(gate: RunningGate, provider: ScriptedProvider) -> None:
+    provider.script([plain(REPLY)])
+    body = b"model=gpt-4o&max_completion_tokens=9000"
+    reply = asyncio.run(exchange(gate.port, head(b"Content-Type: text/plain", b"Content-Length: %d" % len(body)) + body))
     assert (reply.status, reply.error()["code"]) == (400, "request_not_shapeable")
     assert provider.exchanges == []

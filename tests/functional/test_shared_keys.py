@@ -73,7 +73,7 @@ def test_a_key_made_in_redis_opens_a_running_gate_until_it_is_revoked(gate: Runn
     shown = made(gate, "web", "--tenant", "shop", "--models", "sim/gpt-*")
     gate.until(lambda: status(gate, shown) == 200, "taken over")
     assert status(gate, shown, "sim/o3") == 403
-    row = next(row for row in gate.ledger() if row.get("key"))
+    row = gate.until(lambda: next((row for row in gate.ledger() if row.get("key")), None), "in the ledger")
     assert (row["key"], row["tenant"]) == ("web", "shop")
     assert gate.status()["shared_keys"]["known"] == 1
     assert key(gate, "revoke", "web", "--redis").returncode == 0
