@@ -79,7 +79,7 @@ class CountingProvider(ThreadedServer):
             await self._flows.wait()
         if self._latency_s:
             await asyncio.sleep(self._latency_s)
-        if reader.at_eof():  # whoever asked has gone
+        if reader.at_eof() or reader.exception() is not None or writer.is_closing():  # whoever asked has gone
             raise ConnectionResetError
         self.served += 1  # before it can be read: who has the reply may ask at once how many were served
         writer.write(_REST if is_stream else ANSWER)
