@@ -69,10 +69,9 @@ class Knowledge:
 
     def _budget_used(self) -> UsedShare:
         """Tells the used share of a budget, of the scope that the call belongs to. It doesn't know the call: the call will know it."""
-        call = self._call
         if "budget_used" not in self._runtime.asks:
             return not_known
-        return partial(_used_share, self._gate, self._runtime, Subject(call.labels, call.request.headers, None, "", ""))
+        return partial(_used_share, self._gate, self._runtime, who_calls(self._call))
 
     def needs(self, route: CompiledRoute) -> Needs:
         """What the call needs of a model, as far as a target of the route may lack it. To be asked before `known`."""
@@ -159,6 +158,11 @@ class Knowledge:
             target, choice.model or call.model, None, usage, at_unix_s, duration_s=state.latency_s or 0.0, service_tier=None
         )
         return cost.total_nusd if cost is not None else None
+
+
+def who_calls(call: CallState) -> Subject:
+    """Whose budgets a call is under, as far as that doesn't depend on where it goes."""
+    return Subject(call.labels, call.headers, None, "", "")
 
 
 def _used_share(gate: Gate, runtime: Runtime, subject: Subject, budget: str) -> float | None:

@@ -15,7 +15,7 @@ import msgspec
 from proxy.errors import SpendingRefused
 from proxy.pipeline.bound import Bounds
 from proxy.pipeline.cut import OutputLimit, can_be_cut, output_limit
-from proxy.pipeline.known import may_be_paid
+from proxy.pipeline.known import may_be_paid, who_calls
 from proxy.pipeline.runtime import Gate, Runtime
 from proxy.pipeline.spent import NOTHING, Spent, spent_by
 from proxy.pipeline.state import AttemptState, Booking, CallState
@@ -39,7 +39,7 @@ async def know_budgets(gate: Gate, runtime: Runtime, call: CallState) -> None:
     if "budget_used" not in runtime.asks:
         return
     now_ms = gate.store_now_ms()
-    subject = Subject(call.labels, call.request.headers, None, "", "")
+    subject = who_calls(call)
     lines = [draw.line for budget in runtime.asked_budgets for draw in runtime.spending.budget_draws(budget, subject, now_ms)]
     if any(gate.store.standing(line.account, line.window, now_ms) is None for line in lines):
         answer = await gate.store.ask([msgspec.structs.replace(line, amount=0, fit=Fit.NOTHING) for line in lines], now_ms)
@@ -166,7 +166,7 @@ class Reservation:
     def _subject(self, step: Candidate) -> Subject:
         target = self._runtime.endpoints[step.target].target
         call = self._call
-        return Subject(call.labels, call.request.headers, step.model or call.model, target.provider, target.name)
+        return Subject(call.labels, call.headers, step.model or call.model, target.provider, target.name)
 
     def _first_step(self) -> Candidate:
         assert self._call.decision is not None

@@ -160,7 +160,7 @@ def _answered_by(call: CallState) -> int | None:
 
 
 def _attributes(runtime: Runtime, call: CallState) -> dict[str, str]:
-    return attribute_values(runtime.attributes, call.request.headers, call.fields.metadata if call.fields else {})
+    return attribute_values(runtime.attributes, call.headers, call.fields.metadata if call.fields else {})
 
 
 def _without_credentials(call: CallState, values: dict[str, str]) -> dict[str, str]:

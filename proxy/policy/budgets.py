@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from proxy.call import LABELS, HeaderList
+from proxy.call import LABELS
 from proxy.config.schema import Config
 from proxy.policy.conditions import RouteFacts
 from proxy.policy.scopes import MAX_VALUE_CHARS, scope_text
@@ -30,7 +30,7 @@ class Subject(msgspec.Struct, frozen=True, gc=False):
     """What scopes are read from: who calls, and where the call goes. Where it isn't known yet, the first of the plan."""
 
     labels: dict[str, str]  # also `key`
-    headers: HeaderList
+    headers: Mapping[bytes, bytes]  # by name in lower case: the first value of each
     model: str | None  # as it is named upstream
     provider: str
     target: str
@@ -213,22 +213,11 @@ class _Scope:
 def _reader(name: str) -> _Read:
     """What `per` names, read from a call; None or nothing where the call doesn't have it."""
     if name.startswith(HEADER):
-        return _header_reader(name.removeprefix(HEADER).encode())
+        field = name.removeprefix(HEADER).encode()
+        return lambda subject: subject.headers.get(field)
     if name in LABELS:
         return lambda subject: subject.labels.get(name)
     return _PLACES[name]
-
-
-def _header_reader(wanted: bytes) -> _Read:
-    length = len(wanted)
-
-    def read(subject: Subject) -> bytes | None:
-        for key, value in subject.headers:
-            if len(key) == length and key.lower() == wanted:
-                return value
-        return None
-
-    return read
 
 
 _PLACES: dict[str, _Read] = {

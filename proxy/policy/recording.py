@@ -9,7 +9,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from proxy.call import HeaderList
 from proxy.config.schema import Capture, Config
 from proxy.policy.routing import IMPLICIT_ROUTE, enforced_routes
 from proxy.policy.telemetry_environment import TelemetryEnvironment
@@ -33,18 +32,17 @@ def attribute_rules(config: Config) -> list[AttributeRule]:
     ]
 
 
-def attribute_values(rules: list[AttributeRule], headers: HeaderList, metadata: Mapping[str, str]) -> dict[str, str]:
-    """The values of a call, those that it has; each cut to MAX_VALUE_CHARS."""
+def attribute_values(rules: list[AttributeRule], headers: Mapping[bytes, bytes], metadata: Mapping[str, str]) -> dict[str, str]:
+    """The values of a call, those that it has; each cut to MAX_VALUE_CHARS. `headers`: by name in lower case."""
     values: dict[str, str] = {}
     for rule in rules:
-        found = metadata.get(rule.metadata) if rule.metadata is not None else _field(headers, rule.header)
+        if rule.metadata is not None:
+            found = metadata.get(rule.metadata)
+        else:
+            found = headers.get(rule.header or b"", b"").decode("utf-8", "replace")
         if found and (value := found.strip()[:MAX_VALUE_CHARS]):
             values[rule.name] = value
     return values
-
-
-def _field(headers: HeaderList, name: bytes | None) -> str | None:
-    return next((value.decode("utf-8", "replace") for key, value in headers if key.lower() == name), None)
 
 
 def capture_rules(config: Config, environment: TelemetryEnvironment) -> dict[str, list[str]]:

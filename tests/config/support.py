@@ -8,6 +8,7 @@ import pytest
 
 from proxy.config.load import LoadedConfig, load_config
 from proxy.config.problems import ConfigError
+from proxy.config.schema import Config
 
 FILE = "postern.yaml"
 MINIMAL = "targets: {openai: {provider: openai}}\n"
@@ -30,6 +31,16 @@ def load(text: str | bytes, environment: Mapping[str, str] | None = None, files:
         return files[path]
 
     return load_config(FILE, environment or {}, read_file, ADDRESSES.get)
+
+
+def loaded_or_refused(text: str) -> Config | None:
+    """The configuration of a text that may be wrong; None if it is refused, each problem with its key and its place."""
+    try:
+        return load(text, {"A": "a"}).config
+    except ConfigError as error:
+        found = error.problems
+    assert not [problem for problem in found if not problem.path or problem.place is None]
+    return None
 
 
 def problems(text: str | bytes, environment: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None) -> list[str]:

@@ -8,6 +8,7 @@ from proxy.call import HeaderList
 from proxy.policy.budgets import Bound, Draw, Spending, Subject
 from proxy.policy.conditions import RouteFacts
 from proxy.spending import Shortage, Standing
+from proxy.wire.http1 import first_values
 from tests.config.support import load
 
 NOW_MS = 1_795_262_400_000  # 2026-11-21 12:00 UTC
@@ -16,7 +17,7 @@ TARGETS = "targets: {openai: {provider: openai}, local: {provider: ollama}}\nrou
 KEYS = f"keys: [{{name: web, sha256: {'a' * 64}}}]\n"
 
 FACTS = RouteFacts("POST", "/v1/chat/completions", "gpt-4o", [], False)
-ACME = Subject({"tenant": "acme", "user": "bob", "key": "web"}, [], "gpt-4o", "openai", "openai")
+ACME = Subject({"tenant": "acme", "user": "bob", "key": "web"}, {}, "gpt-4o", "openai", "openai")
 BOUND = Bound(5 * USD, 1000)
 
 
@@ -40,7 +41,7 @@ def attempt_draws(rules: Spending, bound: Bound = BOUND, subject: Subject = ACME
 
 def calling(labels: dict[str, str] | None = None, headers: HeaderList | None = None, **places: str | None) -> Subject:
     """A call with these labels and headers, and nothing else that is known."""
-    return msgspec.structs.replace(Subject(labels or {}, headers or [], None, "openai", "openai"), **places)
+    return msgspec.structs.replace(Subject(labels or {}, first_values(headers or []), None, "openai", "openai"), **places)
 
 
 def short(index: int, spent: int, held: int = 0, retry_after_ms: int | None = None) -> Shortage:

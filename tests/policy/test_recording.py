@@ -10,6 +10,7 @@ from proxy.policy.plan import Plan
 from proxy.policy.recording import MAX_VALUE_CHARS, attribute_rules, attribute_values, capture_rules
 from proxy.policy.routing import MAX_TOLD_MODEL_CHARS, RouteDecision
 from proxy.policy.telemetry_environment import TelemetryEnvironment
+from proxy.wire.http1 import first_values
 from tests.config.support import MINIMAL, load
 
 ATTRIBUTES = "telemetry: {attributes: {team: {header: X-Team}, feature: {metadata: feature}, tag: {header: x-postern-tag}}}"
@@ -24,7 +25,7 @@ NO_VARIABLE = TelemetryEnvironment()
 
 def values(headers: HeaderList, metadata: dict[str, str]) -> dict[str, str]:
     rules = attribute_rules(load(MINIMAL + ATTRIBUTES.replace("tag:", "mine:")).config)
-    return attribute_values(rules, headers, metadata)
+    return attribute_values(rules, first_values(headers), metadata)
 
 
 def test_attributes_come_from_headers_and_metadata() -> None:
